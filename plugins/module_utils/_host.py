@@ -49,10 +49,10 @@ def _program_version(runner: Runner, folder: str) -> int | None:
     return parse_program_version(runner.run([program, "--version"]).stdout)
 
 
-def look_at_host(options: InstanceOptions, runner: Runner, files: Files) -> Host:
-    """Find everything about the instance that the options describe; nothing is changed."""
+def look_at_facts(options: InstanceOptions, runner: Runner, files: Files) -> HostFacts:
+    """What can be said of a host before any instance is derived; nothing is changed and nothing is refused."""
     release = _os_release(files)
-    facts = HostFacts(
+    return HostFacts(
         distribution=release.get("ID", ""),
         codename=release.get("VERSION_CODENAME", ""),
         families=tuple([release.get("ID", "")] + release.get("ID_LIKE", "").split()),
@@ -66,6 +66,11 @@ def look_at_host(options: InstanceOptions, runner: Runner, files: Files) -> Host
         ),
         program_version=_program_version(runner, options.bin_directory),
     )
+
+
+def look_at_host(options: InstanceOptions, runner: Runner, files: Files) -> Host:
+    """Find everything about the instance that the options describe; nothing is changed."""
+    facts = look_at_facts(options, runner, files)
     layout = choose_layout(options, facts)
     version = choose_version(options, facts, layout)
     names = {"V": major_text(version), "I": options.instance}

@@ -22,18 +22,35 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._runner impor
 
 #: A job takes the instance and the module's parameters and returns the module's result.
 Job = t.Callable[[Host, AnsibleModule], t.Dict[str, t.Any]]
+#: What a module that only looks says where no instance can be derived, from the reason and its parameters.
+WithoutInstance = t.Callable[[ReplicationError, AnsibleModule], t.Dict[str, t.Any]]
 
 
-def run_job(job: Job, argument_spec: dict[str, t.Any], **module_arguments: t.Any) -> t.NoReturn:
-    """Run a module's job on the instance that its options describe."""
+def run_job(
+    job: Job,
+    argument_spec: dict[str, t.Any],
+    *,
+    without_instance: WithoutInstance | None = None,
+    **module_arguments: t.Any,
+) -> t.NoReturn:
+    """Run a module's job on the instance that its options describe.
+
+    Where the options describe none on this host, the module fails, unless it has an answer to that as well.
+    """
     module = AnsibleModule(
         argument_spec=dict(instance_options(), **argument_spec), supports_check_mode=True, **module_arguments
     )
     # Files and folders that programs make must not be open to others; the server insists on it for its own.
     os.umask(0o077)
     try:
-        host = look_at_host(instance_from(module.params), ModuleRunner(module), Files())
-        result = job(host, module)
+        try:
+            host = look_at_host(instance_from(module.params), ModuleRunner(module), Files())
+        except ReplicationError as error:
+            if without_instance is None:
+                raise
+            result = without_instance(error, module)
+        else:
+            result = job(host, module)
     except ReplicationError as error:
         module.fail_json(**error.result())
     module.exit_json(**result)

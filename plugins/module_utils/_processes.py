@@ -109,29 +109,62 @@ def replication_part(title: str) -> str | None:
     return None
 
 
-def listener_on(port: int) -> str | None:
-    """Who listens on a TCP port of this host, as text for a message; None where nobody does."""
+def _sockets_of(pid: int | str) -> set[str]:
+    """The inodes of a process's sockets, empty where this account may not see them."""
     inodes = set()
+    try:
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            link = os.readlink(f"/proc/{pid}/fd/{descriptor}")
+            if link.startswith("socket:["):
+                inodes.add(link[8:-1])
+    except OSError:
+        pass
+    return inodes
+
+
+class Connection(t.NamedTuple):
+    """A row of /proc/net/tcp: the ports of both ends, the state (01 established, 0A listening) and the inode."""
+
+    local_port: int
+    remote_port: int
+    state: str
+    inode: str
+
+
+def parse_tcp_table(text: str) -> list[Connection]:
+    """The rows of /proc/net/tcp or tcp6 (proc(5))."""
+    found = []
+    for row in text.splitlines()[1:]:
+        fields = row.split()
+        local, remote = (int(address.rsplit(":", 1)[1], 16) for address in fields[1:3])
+        found.append(Connection(local, remote, fields[3], fields[9]))
+    return found
+
+
+def _tcp_connections() -> list[Connection]:
+    found = []
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
             with open(table, encoding="ascii") as stream:
-                rows = stream.readlines()[1:]
-        except FileNotFoundError:
+                found += parse_tcp_table(stream.read())
+        except OSError:
             continue
-        for row in rows:
-            fields = row.split()
-            if fields[3] == "0A" and int(fields[1].rsplit(":", 1)[1], 16) == port:
-                inodes.add(fields[9])
+    return found
+
+
+def local_port_of(pid: int) -> int | None:
+    """The own TCP port of a process's one connection, as its peer sees it; None through a Unix socket."""
+    sockets = _sockets_of(pid)
+    ports = {row.local_port for row in _tcp_connections() if row.inode in sockets and row.state == "01"}
+    return ports.pop() if len(ports) == 1 else None
+
+
+def listener_on(port: int) -> str | None:
+    """Who listens on a TCP port of this host, as text for a message; None where nobody does."""
+    inodes = {row.inode for row in _tcp_connections() if row.state == "0A" and row.local_port == port}
     if not inodes:
         return None
     for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        try:
-            for descriptor in os.listdir(f"/proc/{name}/fd"):
-                link = os.readlink(f"/proc/{name}/fd/{descriptor}")
-                if link.startswith("socket:[") and link[8:-1] in inodes:
-                    return f"process {name} ({title_of(int(name))})"
-        except OSError:
-            continue
+        if name.isdigit() and inodes & _sockets_of(name):
+            return f"process {name} ({title_of(int(name))})"
     return "another process"

@@ -64,8 +64,11 @@ def read_control_data(host: Host) -> ControlData | None:
     )
 
 
-def look_at_directory(host: Host) -> DirectoryEvidence:
-    """What lies in the data directory; nothing is changed."""
+def look_at_directory(host: Host, *, control: ControlData | None = None) -> DirectoryEvidence:
+    """What lies in the data directory; nothing is changed.
+
+    C(control) is the control file where the running server was asked for it, which saves a process.
+    """
     directory = host.instance.data_directory
     if not os.path.lexists(directory):
         return DirectoryEvidence(directory)
@@ -86,7 +89,7 @@ def look_at_directory(host: Host) -> DirectoryEvidence:
         entries=entries,
         has_marker=INCOMING_MARKER in entries,
         pg_version=version.strip() if version else None,
-        control=read_control_data(host) if version else None,
+        control=(control or read_control_data(host)) if version else None,
         signal_files=tuple(name for name in SIGNAL_FILES if name in entries),
         running_pid=postmaster.pid if postmaster else None,
     )
