@@ -194,6 +194,9 @@ def overriding(host: Host, values: t.Mapping[str, str]) -> list[Setting]:
     path = host.instance.settings_file
     overlay = _Overlay(host.files, path, render_settings(values, ()))
     found = read_settings(host.instance.main_file, t.cast(t.Any, overlay))
+    if all(setting.path != path for setting in found):
+        # Our file is about to be included at the very end.
+        found += parse_lines(render_settings(values, ()), path)
     auto = host.files.read_text(host.instance.auto_file)
     if auto:
         found += parse_lines(auto, host.instance.auto_file)
