@@ -17,17 +17,18 @@ from dataclasses import dataclass
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import account
 
+# Where both are there psycopg2 is taken: its import takes a fifth of the time of psycopg 3's, at every module run.
 try:
-    import psycopg
+    import psycopg2
+    import psycopg2.extensions
+    import psycopg2.extras
 
-    _DRIVER = "psycopg"
+    _DRIVER = "psycopg2"
 except ImportError:
     try:
-        import psycopg2
-        import psycopg2.extensions
-        import psycopg2.extras
+        import psycopg
 
-        _DRIVER = "psycopg2"
+        _DRIVER = "psycopg"
     except ImportError:
         _DRIVER = ""
 
