@@ -16,6 +16,7 @@ import os
 import platform
 import re
 import typing as t
+from enum import Enum
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._conf import last_values, parse_lines, read_settings
 from ansible_collections.pgtandem.replication.plugins.module_utils._control_data import ControlData
@@ -84,6 +85,16 @@ STANDBY_SETTINGS = frozenset(
 )
 
 
+class Position(Enum):
+    """What a primary is asked for besides its status."""
+
+    NONE = "none"
+    #: How far it has written.
+    CURRENT = "current"
+    #: Write a record that changes no data, and say where it ends.
+    WRITE = "write"
+
+
 def empty_status() -> Status:
     """Every key of the result, of a host about which nothing is known."""
     return {
@@ -134,8 +145,8 @@ def status_without_instance(error: ReplicationError, facts: HostFacts) -> Status
     return status
 
 
-def observe(host: Host, login: Login, *, write_position: bool = False) -> Status:
-    """Look once. With C(write_position) a primary writes a small record first and says where it ends."""
+def observe(host: Host, login: Login, *, position: Position = Position.NONE) -> Status:
+    """Look once; C(position) becomes the primary's C(written_lsn)."""
     status = empty_status()
     _fill_host(status, host.facts)
     instance = host.instance
@@ -156,7 +167,7 @@ def observe(host: Host, login: Login, *, write_position: bool = False) -> Status
     answer = None
     # Without a server of this data directory only an address that the user gave can lead to one.
     if postmaster is not None or login.host or login.unix_socket:
-        answer = _ask(status, host, login, postmaster, write_position)
+        answer = _ask(status, host, login, postmaster, position)
     _fill_directory(status, host, answer)
     if postmaster is not None:
         _fill_processes(status, postmaster)
@@ -173,22 +184,29 @@ def _fill_host(status: Status, facts: HostFacts) -> None:
 
 
 def _ask(
-    status: Status, host: Host, login: Login, postmaster: Postmaster | None, write_position: bool
+    status: Status, host: Host, login: Login, postmaster: Postmaster | None, position: Position
 ) -> dict[str, t.Any] | None:
     """The server's own answer, None where it gives none; then the status says why."""
     try:
         require_driver()
         with open_database(host, login, postmaster) as database:
+            # Times are then the same text whatever the server's own zone is.
+            database.execute("SET TimeZone = 'UTC'")
+            answer = _answer_of(database)
+            _require_same_directory(host, login, answer)
+            if position is Position.WRITE and not answer["in_recovery"]:
+                status["written_lsn"] = _write_position(database)
+                # What is reported is to have the position in it.
+                answer = _answer_of(database)
+            elif position is Position.CURRENT:
+                status["written_lsn"] = answer["current"]
             status.update(
                 running=True,
                 accepts_connections=True,
                 server_version=database.version,
                 major=major_text(database.version),
             )
-            # Times are then the same text whatever the server's own zone is.
-            database.execute("SET TimeZone = 'UTC'")
-            status["written_lsn"] = _reach_position(database, write=write_position)
-            return t.cast("dict[str, t.Any]", json.loads(database.value(status_statement(database.version))))
+            return answer
     except ReplicationError as error:
         if isinstance(error, DatabaseError):
             status["accepts_connections"] = False
@@ -199,19 +217,32 @@ def _ask(
         return None
 
 
-def _reach_position(database: Database, *, write: bool) -> str | None:
-    """Write a record that changes no data, and return the position behind it; None on a standby."""
-    if not write or database.value("SELECT pg_is_in_recovery()"):
-        return None
+def _answer_of(database: Database) -> dict[str, t.Any]:
+    return t.cast("dict[str, t.Any]", json.loads(database.value(status_statement(database.version))))
+
+
+def _require_same_directory(host: Host, login: Login, answer: dict[str, t.Any]) -> None:
+    """An address that the user gave may lead to another server, whose rows would be told as this one's."""
+    theirs, ours = (answer["settings"] or {}).get("data_directory"), host.instance.data_directory
+    if theirs and os.path.realpath(theirs) != os.path.realpath(ours):
+        raise DatabaseError(
+            f"The server at {login.host or login.unix_socket or 'the socket'} has the data directory {theirs}, and this "
+            f"instance has {ours}. Correct login_host, login_port or data_directory."
+        )
+
+
+def _write_position(database: Database) -> str:
+    """Write a record that changes no data, and return the position behind it."""
     # The standbys are to be asked for it, so waiting for a synchronous one here would hide what is looked for.
     database.execute("SET synchronous_commit = local")
     statement = write_statement(database.version)
     if statement is None:
         database.value("SELECT txid_current()")
         statement = current_position_statement(database.version)
-    position = t.cast(str, database.value(statement))
+    written = t.cast(str, database.value(statement))
+    # The settings are read next, and are to be the server's own.
     database.execute("RESET synchronous_commit")
-    return position
+    return written
 
 
 def _fill_directory(status: Status, host: Host, answer: dict[str, t.Any] | None) -> None:
