@@ -56,6 +56,8 @@ class Target:
             "dbname": self.dbname,
             "connect_timeout": self.connect_timeout,
             "application_name": "pgtandem",
+            # A database in SQL_ASCII would otherwise have psycopg return bytes and refuse other letters.
+            "client_encoding": "UTF8",
         }
         if self.password is not None:
             values["password"] = self.password
