@@ -234,7 +234,7 @@ def _plan_present(request: RoleRequest, seen: RoleEvidence) -> RolePlan:
 
 
 def _would_improve(stored: str | None, method: str) -> bool:
-    """A verifier that fits is stored anew only as the better kind: one in SCRAM also serves where md5 is the default."""
+    """A verifier that fits is stored anew only as the better kind: SCRAM also serves where md5 is the default."""
     return method == "scram-sha-256" and stored != method
 
 

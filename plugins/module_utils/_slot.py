@@ -90,7 +90,7 @@ def request_from(parameters: t.Mapping[str, t.Any]) -> SlotRequest:
     for name in names:
         if not re.match(r"^[a-z0-9_]+\Z", name) or len(name) > NAME_LENGTH:
             raise ReplicationError(
-                f"{name!r} is no name for a slot, which has 1 to {NAME_LENGTH} lower case letters, digits and underscores."
+                f"{name!r} is no name for a slot: it takes 1 to {NAME_LENGTH} of lower case letters, digits and _."
             )
     return SlotRequest(names, parameters["state"] == "present", parameters["reserve"])
 
