@@ -50,16 +50,21 @@ def unquote(raw: str) -> str:
     if not raw.startswith("'"):
         return raw
     return re.sub(
-        r"''|\\(.)",
-        lambda found: "'" if found.group(0) == "''" else _ESCAPES.get(found.group(1), found.group(1)),
+        r"''|\\([0-7]{1,3}|.)",
+        lambda found: "'" if found.group(0) == "''" else _escaped(found.group(1)),
         raw[1:-1],
     )
+
+
+def _escaped(text: str) -> str:
+    return chr(int(text, 8) & 0xFF) if text[0] in "01234567" else _ESCAPES.get(text, text)
 
 
 def parse_lines(text: str, path: str) -> list[Setting]:
     """The assignments of one file in order, include directives among them; names are folded to lower case."""
     settings = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Not splitlines(), which knows more line ends than the server.
+    for number, line in enumerate(text.split("\n"), start=1):
         match = _LINE.match(line)
         if match:
             settings.append(Setting(match.group("name").lower(), unquote(match.group("value")), path, number))

@@ -52,6 +52,8 @@ class Files:
 
         An existing file keeps its owner; its mode becomes C(mode). C(owner) None means whoever runs this.
         """
+        # Through a symbolic link the file it names is replaced, not the link; that may be on another file system.
+        path = os.path.realpath(path)
         folder = os.path.dirname(path)
         descriptor, temporary = tempfile.mkstemp(dir=folder, prefix="." + os.path.basename(path) + ".")
         try:
@@ -61,8 +63,7 @@ class Files:
                 stream.write(text)
                 stream.flush()
                 os.fsync(stream.fileno())
-            # Through a symbolic link the file it names is replaced, not the link.
-            os.replace(temporary, os.path.realpath(path))
+            os.replace(temporary, path)
         except BaseException:
             if os.path.exists(temporary):
                 os.unlink(temporary)

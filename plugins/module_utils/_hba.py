@@ -38,9 +38,10 @@ class HbaRule(t.NamedTuple):
 
 
 def _field(text: str) -> str:
-    if text.lower() in _KEYWORDS or text.startswith("+") or re.match(r"^[A-Za-z0-9_,]+$", text):
+    if text in _KEYWORDS or re.match(r"^[+]?[A-Za-z0-9_,]+\Z", text):
         return text
-    return quote_identifier(text)
+    # Inside quotes the plus sign would be a letter of the name.
+    return "+" + quote_identifier(text[1:]) if text.startswith("+") else quote_identifier(text)
 
 
 def peer_address(text: str) -> str:

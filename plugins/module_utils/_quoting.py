@@ -14,7 +14,7 @@ import re
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 
-_PLAIN_CONNINFO = re.compile(r"^[A-Za-z0-9_.:/,+-]+$")
+_PLAIN_CONNINFO = re.compile(r"^[A-Za-z0-9_.:/,+-]+\Z")
 
 
 def quote_conninfo(value: str) -> str:
@@ -53,7 +53,11 @@ def parse_conninfo(text: str) -> dict[str, str]:
             continue
         match = re.compile(r"([a-z_]+)\s*=\s*").match(text, position)
         if not match:
-            raise ReplicationError("This is not a connection string of the form name=value: " + redact_conninfo(text))
+            # Not shown: where it is broken, or a URI, nobody can tell which part of it is the password.
+            raise ReplicationError(
+                "This is not a connection string of the form name=value"
+                + (f"; it was understood up to {', '.join(options)}." if options else ".")
+            )
         position = match.end()
         value = []
         quoted = position < len(text) and text[position] == "'"
@@ -80,7 +84,8 @@ def redact_conninfo(text: str) -> str:
     >>> redact_conninfo("host=a password='b \\' c' user=d")
     'host=a password=*** user=d'
     """
-    return re.sub(r"(password\s*=\s*)(?:'(?:\\.|[^'\\])*'?|(?:\\.|\S)+)", r"\1***", text)
+    text = re.sub(r"(password\s*=\s*)(?:'(?:\\.|[^'\\])*'?|(?:\\.|\S)+)", r"\1***", text, flags=re.DOTALL)
+    return re.sub(r"(\bpostgres(?:ql)?://[^/?:@\s]*:)[^/?\s]*@", r"\1***@", text)
 
 
 def quote_setting(value: str) -> str:

@@ -30,21 +30,26 @@ _PROHIBITED = (
 
 
 def saslprep(password: str) -> str:
-    """The password as SCRAM hashes it (RFC 4013). Like the server, one that may not be prepared is taken as it is."""
+    """The password as SCRAM hashes it (RFC 4013). Like the server, one that may not be prepared is taken as it is.
+
+    The server's own order is kept where it differs from the standard's (its saslprep.c): a character in both tables,
+    such as the zero width space, becomes a space, and the checks look at the text before it is normalised.
+    """
     if password.isascii():
         return password
     mapped = "".join(
-        " " if stringprep.in_table_c12(char) else char for char in password if not stringprep.in_table_b1(char)
+        " " if stringprep.in_table_c12(char) else char
+        for char in password
+        if stringprep.in_table_c12(char) or not stringprep.in_table_b1(char)
     )
-    prepared = unicodedata.normalize("NFKC", mapped)
-    if not prepared or any(table(char) for char in prepared for table in _PROHIBITED):
+    if not mapped or any(table(char) for char in mapped for table in _PROHIBITED):
         return password
-    right_to_left = [stringprep.in_table_d1(char) for char in prepared]
+    right_to_left = [stringprep.in_table_d1(char) for char in mapped]
     if any(right_to_left):
-        mixed = any(stringprep.in_table_d2(char) for char in prepared)
+        mixed = any(stringprep.in_table_d2(char) for char in mapped)
         if mixed or not (right_to_left[0] and right_to_left[-1]):
             return password
-    return prepared
+    return unicodedata.normalize("NFKC", mapped)
 
 
 def verifier_kind(verifier: str | None) -> str | None:

@@ -40,10 +40,20 @@ class Login(t.NamedTuple):
     options: t.Mapping[str, str] | None = None
 
 
+def _unreadable(host: Host) -> ReplicationError:
+    return ReplicationError(
+        f"{host.instance.data_directory} cannot be read by this task's account. Set become: true, or become_user: "
+        f"{host.instance.os_user}."
+    )
+
+
 def find_postmaster(host: Host) -> Postmaster | None:
     """The running server of the data directory; a left-over postmaster.pid is not one."""
     directory = host.instance.data_directory
-    text = host.files.read_text(f"{directory}/postmaster.pid")
+    try:
+        text = host.files.read_text(f"{directory}/postmaster.pid")
+    except PermissionError:
+        raise _unreadable(host) from None
     found = parse_postmaster_pid(text) if text else None
     return found if found and is_postmaster_of(found.pid, directory) else None
 
@@ -77,10 +87,7 @@ def look_at_directory(host: Host, *, control: ControlData | None = None) -> Dire
     try:
         entries = tuple(sorted(os.listdir(directory)))
     except PermissionError:
-        raise ReplicationError(
-            f"{directory} cannot be read by this task's account. Set become: true, or become_user: "
-            f"{host.instance.os_user}."
-        ) from None
+        raise _unreadable(host) from None
     version = host.files.read_text(f"{directory}/PG_VERSION")
     postmaster = find_postmaster(host)
     return DirectoryEvidence(
@@ -98,7 +105,6 @@ def look_at_directory(host: Host, *, control: ControlData | None = None) -> Dire
 def local_target(host: Host, login: Login, postmaster: Postmaster | None) -> Target:
     """Where the instance's own server is reached, by default its socket and its own account."""
     instance = host.instance
-    remote = bool(login.host)
     place = login.host or login.unix_socket
     if not place and postmaster is not None:
         place = postmaster.socket_directory or "localhost"
@@ -108,7 +114,8 @@ def local_target(host: Host, login: Login, postmaster: Postmaster | None) -> Tar
         user=login.user or instance.os_user,
         password=login.password,
         dbname=login.dbname,
-        os_user=None if remote else instance.os_user,
+        # Peer authentication is for sockets; over TCP the account would only hide root's own certificates from libpq.
+        os_user=instance.os_user if place.startswith("/") else None,
         options=login.options,
     )
 
@@ -125,3 +132,31 @@ def open_database(host: Host, login: Login, postmaster: Postmaster | None) -> Da
             "superuser, or let pg_hba.conf admit it through the socket.",
             sqlstate=error.sqlstate,
         ) from error
+
+
+def _is_elsewhere(login: Login) -> bool:
+    return not (login.host.startswith("/") or login.host in ("", "localhost", "127.0.0.1", "::1"))
+
+
+def open_session(host: Host, login: Login, *, or_none: bool) -> Database | None:
+    """A session with the instance's server, started or not.
+
+    With C(or_none), which check mode wants, a server that does not run on this host yet is None; otherwise it is an
+    error with advice. A server elsewhere (C(login_host)) always has to answer.
+    """
+    if _is_elsewhere(login):
+        return open_database(host, login, None)
+    postmaster = find_postmaster(host)
+    if postmaster is None and not (login.host or login.unix_socket):
+        if or_none:
+            return None
+        raise ReplicationError(
+            f"No server runs on {host.instance.data_directory}. Start it, or name the right data_directory "
+            "(pgtandem_data_directory), or the server's place in login_host or login_unix_socket."
+        )
+    try:
+        return open_database(host, login, postmaster)
+    except ReplicationError:
+        if or_none and postmaster is None:
+            return None
+        raise

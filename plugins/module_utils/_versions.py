@@ -40,6 +40,7 @@ FEATURES: dict[str, Span] = {
     "conninfo_by_reload": Span(130000),
     # libpq knows passfile= in a connection string (release notes 10).
     "passfile_in_conninfo": Span(100000),
+    "bypass_row_security": Span(90500),
     "scram": Span(100000),
     # password_encryption is an enumeration; before it was a boolean that meant md5.
     "password_encryption_enum": Span(100000),
@@ -209,6 +210,15 @@ def floor_parameters(version: int) -> tuple[str, ...]:
         "max_worker_processes",
     )
     return common + (("max_wal_senders",) if supports(version, "senders_in_hot_standby") else ())
+
+
+def password_method(password_encryption: str) -> str:
+    """The kind of verifier that a server makes, from its C(password_encryption): before 10 a boolean that meant md5.
+
+    >>> password_method("scram-sha-256"), password_method("on"), password_method("md5")
+    ('scram-sha-256', 'md5', 'md5')
+    """
+    return "scram-sha-256" if password_encryption.strip().lower() == "scram-sha-256" else "md5"
 
 
 def default_auth_method(version: int, password_encryption: str | None = None) -> str:
