@@ -246,4 +246,3 @@ def identify_system(target: Target) -> Identity:
         except psycopg2.Error as error:
             raise DatabaseError(_server_line(error), sqlstate=error.pgcode) from error
         return Identity(str(row[0]), int(row[1]), str(row[2]), int(version))
-
