@@ -17,19 +17,19 @@ from dataclasses import dataclass
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import account
 
+_DRIVER = ""
+psycopg2: t.Any = None
 try:
     import psycopg
 
     _DRIVER = "psycopg"
 except ImportError:
-    try:
+    with contextlib.suppress(ImportError):
         import psycopg2
         import psycopg2.extensions
         import psycopg2.extras
 
         _DRIVER = "psycopg2"
-    except ImportError:
-        _DRIVER = ""
 
 
 @dataclass(frozen=True)
@@ -166,10 +166,8 @@ class _DriverDatabase(Database):
         if _DRIVER == "psycopg":
             made = self._connection.pgconn.encrypt_password(password.encode(), role.encode(), method.encode())
             return t.cast(bytes, made).decode()
-        return t.cast(
-            str,
-            psycopg2.extensions.encrypt_password(password, role, scope=self._connection, algorithm=method),
-        )
+        made = psycopg2.extensions.encrypt_password(password, role, scope=self._connection, algorithm=method)
+        return t.cast(str, made)
 
     def close(self) -> None:
         self._connection.close()

@@ -193,7 +193,7 @@ def same_major(one: int, other: int) -> bool:
 
 
 def floor_parameters(version: int) -> tuple[str, ...]:
-    """Parameters that a standby must not have lower than its primary (manual, Hot Standby, Administrator's Overview)."""
+    """Parameters that a standby must not have lower than its primary (manual, 26.4.3 Administrator's Overview)."""
     common = (
         "max_connections",
         "max_locks_per_transaction",
