@@ -25,7 +25,8 @@ author:
 options: {}
 attributes:
   action_group:
-    description: Use C(group/pgtandem.replication.replication) in C(module_defaults) to set options of all modules at once.
+    description:
+      - Use C(group/pgtandem.replication.replication) in C(module_defaults) to set options of all modules at once.
     support: full
     membership: [pgtandem.replication.replication]
 """

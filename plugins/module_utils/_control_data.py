@@ -73,7 +73,5 @@ def parse_control_data(text: str) -> ControlData:
         data_checksums=values.get("Data page checksum version", "0") != "0",
         wal_log_hints=values.get("wal_log_hints setting", "off") == "on",
         wal_level=values.get("wal_level setting"),
-        floors={
-            name: int(values[line]) for line, name in _FLOOR_LINES.items() if values.get(line, "").isdigit()
-        },
+        floors={name: int(values[line]) for line, name in _FLOOR_LINES.items() if values.get(line, "").isdigit()},
     )

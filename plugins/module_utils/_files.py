@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import account
 
@@ -119,4 +118,4 @@ def tail(path: str, *, lines: int = 20, limit: int = 65536) -> list[str]:
             text: str = stream.read().decode("utf-8", "replace")
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
-    return t.cast("list[str]", text.splitlines()[-lines:])
+    return text.splitlines()[-lines:]

@@ -178,8 +178,8 @@ def choose_version(options: InstanceOptions, facts: HostFacts, layout: str) -> i
         return facts.program_version
     if facts.program_version is not None and said is not None:
         raise ReplicationError(
-            f"{options.bin_directory}/postgres is PostgreSQL {major_text(facts.program_version)}, but the version asked "
-            f"for is {major_text(said)}. Correct pgtandem_version or pgtandem_bin_directory for this host."
+            f"{options.bin_directory}/postgres is PostgreSQL {major_text(facts.program_version)}, but the version "
+            f"asked for is {major_text(said)}. Correct pgtandem_version or pgtandem_bin_directory for this host."
         )
     if said is not None:
         return said
@@ -196,8 +196,9 @@ def choose_version(options: InstanceOptions, facts: HostFacts, layout: str) -> i
             return parse_major(DISTRIBUTION_MAJORS[facts.codename])
     if layout == "custom":
         raise ReplicationError(
-            f"There is no program {options.bin_directory or '(pgtandem_bin_directory is empty)'}/postgres on this host. "
-            "The custom layout uses a PostgreSQL that is there already: install it or correct pgtandem_bin_directory."
+            f"There is no program {options.bin_directory or '(pgtandem_bin_directory is empty)'}/postgres on this "
+            "host. The custom layout uses a PostgreSQL that is there already: install it or correct "
+            "pgtandem_bin_directory."
         )
     raise ReplicationError("The version cannot be derived on this host. Set pgtandem_version, such as 17.")
 

@@ -67,9 +67,7 @@ def parse_conninfo(text: str) -> dict[str, str]:
             if char == "\\" and position + 1 < len(text):
                 position += 1
                 char = text[position]
-            elif quoted and char == "'":
-                break
-            elif not quoted and char.isspace():
+            elif char == "'" if quoted else char.isspace():
                 break
             value.append(char)
             position += 1

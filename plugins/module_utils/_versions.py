@@ -102,7 +102,9 @@ PARAMETER_SPANS: dict[str, Replaced] = {
         Span(None, 130000), "use wal_keep_size, in megabytes: one segment is 16 MB, so 32 segments are 512MB"
     ),
     "wal_keep_size": Replaced(Span(130000), "use wal_keep_segments, in segments of 16 MB: 512MB are 32 segments"),
-    "max_slot_wal_keep_size": Replaced(Span(130000), "this version has no cap on the WAL that slots keep; leave it out"),
+    "max_slot_wal_keep_size": Replaced(
+        Span(130000), "this version has no cap on the WAL that slots keep; leave it out"
+    ),
     "promote_trigger_file": Replaced(Span(120000, 160000), "use pg_promote() or pg_ctl promote; leave it out"),
     "trigger_file": Replaced(Span(None, 120000), "use pg_promote() or pg_ctl promote; leave it out"),
     "standby_mode": Replaced(Span(None, 120000), "the file standby.signal makes a standby; leave it out"),
@@ -202,7 +204,7 @@ def same_major(one: int, other: int) -> bool:
 
 
 def floor_parameters(version: int) -> tuple[str, ...]:
-    """Parameters that a standby must not have lower than its primary (manual, Hot Standby, Administrator's Overview)."""
+    """Parameters that a standby must not have lower than its primary (manual, 26.4.3 Administrator's Overview)."""
     common = (
         "max_connections",
         "max_locks_per_transaction",
