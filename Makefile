@@ -40,7 +40,7 @@ venv: $(VENV)/.stamp  ## the virtual environment .venv: run time and demo
 venv-test: $(VENV)/.stamp-test  ## the same, with what the tests need
 
 demo: venv  ## set up a primary and a standby on this machine (INVENTORY=..., ARGS=...)
-	cd playbooks && $(BIN)/ansible-playbook site.yml -i $(INVENTORY) $(ARGS)
+	cd playbooks && $(BIN)/ansible-playbook demo_prepare.yml site.yml -i $(INVENTORY) $(ARGS)
 
 demo-clean: venv  ## remove exactly what the demo made
 	cd playbooks && $(BIN)/ansible-playbook demo_clean.yml -i $(INVENTORY) $(ARGS)

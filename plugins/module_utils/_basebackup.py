@@ -43,7 +43,9 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._versions imp
 )
 
 #: What a copied postgresql.auto.conf may say about whom the upstream itself once followed.
-_RECOVERY_PARAMETERS = re.compile(r"^(primary_conninfo|primary_slot_name|restore_command|recovery_.*|promote_trigger_file)$")
+_RECOVERY_PARAMETERS = re.compile(
+    r"^(primary_conninfo|primary_slot_name|restore_command|recovery_.*|promote_trigger_file)$"
+)
 
 
 @dataclass(frozen=True)
@@ -122,9 +124,7 @@ def decide(request: BaseBackupRequest, evidence: DirectoryEvidence, upstream: Id
             "A base backup would destroy it. If this host is to become a standby, move that directory away yourself "
             "and run again."
         )
-    raise ReplicationError(
-        f"Nothing was copied: {describe(evidence)}. {advice}", data_directory_state=state.value
-    )
+    raise ReplicationError(f"Nothing was copied: {describe(evidence)}. {advice}", data_directory_state=state.value)
 
 
 def _login(request: BaseBackupRequest) -> Identity:
@@ -248,18 +248,20 @@ def _copy(host: Host, request: BaseBackupRequest, incoming: Incoming) -> None:
 
 def _make_standby(host: Host, directory: str) -> None:
     """Mark the copy as a standby before anybody can start it: without the mark it would be a second primary."""
-    name, text = ("standby.signal", "") if supports(host.instance.version, "standby_signal") else (
-        "recovery.conf",
-        "standby_mode = 'on'\n",
+    name, text = (
+        ("standby.signal", "")
+        if supports(host.instance.version, "standby_signal")
+        else (
+            "recovery.conf",
+            "standby_mode = 'on'\n",
+        )
     )
     host.files.write_text(f"{directory}/{name}", text, owner=host.instance.os_user, mode=0o600)
     path = f"{directory}/postgresql.auto.conf"
     before = host.files.read_text(path)
     if before is None:
         return
-    stale = {
-        setting.line for setting in parse_lines(before, path) if _RECOVERY_PARAMETERS.match(setting.name)
-    }
+    stale = {setting.line for setting in parse_lines(before, path) if _RECOVERY_PARAMETERS.match(setting.name)}
     if stale:
         kept = [line for number, line in enumerate(before.splitlines(keepends=True), 1) if number not in stale]
         host.files.write_text(path, "".join(kept), owner=host.instance.os_user, mode=0o600)

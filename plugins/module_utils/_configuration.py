@@ -85,9 +85,7 @@ class _Overlay:
 def settings_elsewhere(host: Host) -> dict[str, str]:
     """What the configuration says without our own file; postgresql.auto.conf is judged by itself."""
     found = read_settings(host.instance.main_file, t.cast(t.Any, host.files))
-    return {
-        name: setting.value for name, setting in last_values(found, without=host.instance.settings_file).items()
-    }
+    return {name: setting.value for name, setting in last_values(found, without=host.instance.settings_file).items()}
 
 
 def judge_settings(host: Host, values: t.Mapping[str, str]) -> None:
@@ -159,9 +157,7 @@ def passfile_path(host: Host) -> str:
     return f"{account(host.instance.os_user).pw_dir}/.pgpass"
 
 
-def passfile_change(
-    host: Host, *, peers: t.Sequence[tuple[str, int]], user: str, password: str
-) -> FileChange:
+def passfile_change(host: Host, *, peers: t.Sequence[tuple[str, int]], user: str, password: str) -> FileChange:
     """The password file with a line for every other host of the cluster, so that any of them can be the upstream."""
     path = passfile_path(host)
     before = host.files.read_text(path)
@@ -169,9 +165,7 @@ def passfile_change(
         raise ReplicationError(
             f"{path} is a password file that something else wrote. Name another file in pgtandem_passfile, or move it away."
         )
-    lines = sorted(
-        {passfile_line(host=address, port=port, user=user, password=password) for address, port in peers}
-    )
+    lines = sorted({passfile_line(host=address, port=port, user=user, password=password) for address, port in peers})
     return FileChange(path, before, PASSFILE_HEADER + "".join(line + "\n" for line in lines), 0o600, secret=True)
 
 
@@ -219,4 +213,3 @@ def refuse_overridden_connection(host: Host, winners: t.Sequence[Setting]) -> No
             f"(PostgreSQL {major_text(host.instance.version)} takes the last one it reads). "
             f"Take it out there ({names}) and run again."
         )
-

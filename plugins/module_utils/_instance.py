@@ -203,7 +203,9 @@ def _write_hba(host: Host, change: FileChange, database: Database | None) -> Non
         host.files.write_text(change.path, change.before or "", owner=host.instance.os_user, mode=change.mode)
         raise ReplicationError(
             f"The server refuses {change.path}: "
-            + "; ".join(f"line {row['line_number']} '{lines[row['line_number'] - 1]}': {row['error']}" for row in errors)
+            + "; ".join(
+                f"line {row['line_number']} '{lines[row['line_number'] - 1]}': {row['error']}" for row in errors
+            )
             + ". The file was put back as it was and not loaded. Correct pgtandem_hba_rules, or the line itself.",
             problems=[row["error"] for row in errors],
         )
@@ -226,7 +228,9 @@ def waiting_for_restart(database: Database, names: t.Container[str]) -> list[str
     return [row["name"] for row in rows if row["name"] in names]
 
 
-def _needs_restart_when_checked(database: Database, change: FileChange | None, values: t.Mapping[str, str]) -> list[str]:
+def _needs_restart_when_checked(
+    database: Database, change: FileChange | None, values: t.Mapping[str, str]
+) -> list[str]:
     """What check mode says of a settings file that is not written: the changed names that only a restart takes over."""
     if change is None:
         return []
@@ -262,7 +266,9 @@ def _open_when_up(host: Host, login: Login, timeout: int) -> Database | None:
             return open_database(host, login, find_postmaster(host))
         except DatabaseError as error:
             # 57P03: the database system is starting up.
-            starting = error.sqlstate == "57P03" or "starting up" in error.message or "not yet accepting" in error.message
+            starting = (
+                error.sqlstate == "57P03" or "starting up" in error.message or "not yet accepting" in error.message
+            )
             if not starting:
                 raise
             if time.monotonic() > deadline:
@@ -271,8 +277,14 @@ def _open_when_up(host: Host, login: Login, timeout: int) -> Database | None:
 
 
 def _configure_running(
-    host: Host, request: InstanceRequest, changes: list[FileChange], values: t.Mapping[str, str], service: Service,
-    report: Report, *, check_mode: bool,
+    host: Host,
+    request: InstanceRequest,
+    changes: list[FileChange],
+    values: t.Mapping[str, str],
+    service: Service,
+    report: Report,
+    *,
+    check_mode: bool,
 ) -> None:
     """Bring new files into a running server: a reload, and a restart only where a parameter asks for it."""
     database = _open_when_up(host, request.login, 30)
@@ -355,14 +367,17 @@ def ensure_instance(host: Host, request: InstanceRequest, *, check_mode: bool) -
     if classify(evidence) is not DirectoryState.PRIMARY and request.upstream is None:
         report.actions.append(f"create a cluster in {instance.data_directory}")
         if not check_mode:
-            create_cluster(
-                host, superuser=request.login.user or instance.os_user, options=request.initdb_options
-            )
+            create_cluster(host, superuser=request.login.user or instance.os_user, options=request.initdb_options)
     if lacks_configuration(host):
         report.actions.append(f"create the configuration in {instance.config_directory}")
         if not check_mode:
             create_configuration(host)
-    if check_mode and report.actions or classify(evidence) in (DirectoryState.ABSENT, DirectoryState.EMPTY, DirectoryState.INCOMING) and check_mode:
+    if (
+        check_mode
+        and report.actions
+        or classify(evidence) in (DirectoryState.ABSENT, DirectoryState.EMPTY, DirectoryState.INCOMING)
+        and check_mode
+    ):
         report.actions.append("configure and start the instance")
         report.diff.append(settings_change(host, values).as_diff())
         return _result(host, evidence), report

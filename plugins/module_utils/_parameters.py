@@ -119,9 +119,7 @@ class Needs(t.NamedTuple):
     primary_slot_name: str | None = None
 
 
-def compose(
-    *, version: int, user: t.Mapping[str, str], elsewhere: t.Mapping[str, str], needs: Needs
-) -> dict[str, str]:
+def compose(*, version: int, user: t.Mapping[str, str], elsewhere: t.Mapping[str, str], needs: Needs) -> dict[str, str]:
     """The content of the managed file of settings.
 
     What the user says always counts. Beyond that a value that another configuration file gives is left alone as
@@ -136,9 +134,13 @@ def compose(
             values[name] = str(max(10, needs.senders))
     if needs.listen_addresses and elsewhere.get("listen_addresses", "localhost") in ("localhost", "127.0.0.1", ""):
         values["listen_addresses"] = needs.listen_addresses
-    keep = ("wal_keep_size", "512MB") if PARAMETER_SPANS["wal_keep_size"].span.holds(version) else (
-        "wal_keep_segments",
-        "32",
+    keep = (
+        ("wal_keep_size", "512MB")
+        if PARAMETER_SPANS["wal_keep_size"].span.holds(version)
+        else (
+            "wal_keep_segments",
+            "32",
+        )
     )
     tunables = dict(TUNABLES, **{keep[0]: keep[1]})
     if supports(version, "recovery_target_timeline_latest"):

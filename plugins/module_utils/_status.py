@@ -26,7 +26,11 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._data_directo
     classify,
     describe,
 )
-from ansible_collections.pgtandem.replication.plugins.module_utils._database import Database, driver_name, require_driver
+from ansible_collections.pgtandem.replication.plugins.module_utils._database import (
+    Database,
+    driver_name,
+    require_driver,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._files import Files
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host

@@ -242,6 +242,8 @@ def write_statement(version: int) -> str | None:
 
 def current_position_statement(version: int) -> str:
     """The position that a primary has reached."""
-    return "SELECT pg_current_wal_lsn()::text" if supports(version, "wal_names") else (
-        "SELECT pg_current_xlog_location()::text"
+    return (
+        "SELECT pg_current_wal_lsn()::text"
+        if supports(version, "wal_names")
+        else ("SELECT pg_current_xlog_location()::text")
     )

@@ -207,7 +207,9 @@ def request_from(parameters: t.Mapping[str, t.Any], *, version: int) -> Instance
     """The request that the parameters make."""
     said = parameters["upstream"]
     method = default_auth_method(version, parameters["parameters"].get("password_encryption"))
-    rules = [dict(rule, method=method if rule["method"] == "auto" else rule["method"]) for rule in parameters["hba_rules"]]
+    rules = [
+        dict(rule, method=method if rule["method"] == "auto" else rule["method"]) for rule in parameters["hba_rules"]
+    ]
     return InstanceRequest(
         parameters=parameters["parameters"],
         hba_rules=tuple(rule_from(rule) for rule in rules),

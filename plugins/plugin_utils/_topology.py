@@ -57,7 +57,9 @@ def inventory_problems(cluster: str, nodes: t.Sequence[Node]) -> list[str]:
     primaries = [node for node in nodes if "primary" in node["groups"]]
     for node in nodes:
         if len(node["groups"]) > 1:
-            problems.append(f"{node['name']} is in the group of primaries and in the group of standbys; leave it in one.")
+            problems.append(
+                f"{node['name']} is in the group of primaries and in the group of standbys; leave it in one."
+            )
     if not primaries:
         problems.append(
             f"Cluster {cluster!r} has no primary: none of {_named(nodes)} is in the group of primaries. "
@@ -131,9 +133,7 @@ def host_problems(node: Node) -> list[str]:
         if status["data_directory"]["error"]:
             problems.append(f"{name}: {status['data_directory']['error']}")
         if _state(node) in ("foreign", "partial"):
-            problems.append(
-                f"{name}: {_described(node)}. Move it away, or name another pgtandem_data_directory."
-            )
+            problems.append(f"{name}: {_described(node)}. Move it away, or name another pgtandem_data_directory.")
         if not status["host"]["psycopg"] and not node["manage_packages"]:
             problems.append(
                 f"{name}: its Python has neither psycopg nor psycopg2, and pgtandem_manage_packages is off. Install "
@@ -246,7 +246,9 @@ def live_primary(cluster: str, nodes: t.Sequence[Node]) -> Roles | list[str]:
                 "inventory, or set pgtandem_on_role_change: follow."
             ]
         if len(elsewhere) > 1:
-            return [f"Cluster {cluster!r} has {len(elsewhere)} primaries of one system: {_named(elsewhere)}. Stop all but one."]
+            return [
+                f"Cluster {cluster!r} has {len(elsewhere)} primaries of one system: {_named(elsewhere)}. Stop all but one."
+            ]
         return [
             f"{named['name']}, the primary of cluster {cluster!r} in the inventory, is a standby, and no primary of its "
             f"system was found: {_described(named)}. Promote the right host, or correct the inventory."
@@ -310,15 +312,15 @@ def _plan(node: Node, nodes: t.Sequence[Node], upstreams: t.Mapping[str, str | N
         "port": node["port"],
         "application_name": application_name(node["name"]),
         "slot": slot_name(node["name"]) if node["slots"] else "",
-        "upstream": {"name": upstream["name"], "host": upstream["address"], "port": upstream["port"]} if upstream else None,
+        "upstream": {"name": upstream["name"], "host": upstream["address"], "port": upstream["port"]}
+        if upstream
+        else None,
         "primary": primary,
         "downstream": downstream,
         "downstream_names": [application_name(name) for name in downstream],
         "downstream_slots": [slot_name(name) for name in downstream if names[name]["slots"]],
         "hba_rules": rules + list(node["hba_rules"]),
-        "peers": [
-            {"host": other["address"], "port": other["port"]} for other in nodes if other is not node
-        ],
+        "peers": [{"host": other["address"], "port": other["port"]} for other in nodes if other is not node],
         "senders": SENDERS_EACH * (len(nodes) - 1) + 1,
         "floors": _floors_of(upstream),
         "system_identifier": _system(names[primary]),
@@ -365,7 +367,8 @@ def settle(nodes: t.Sequence[Node]) -> dict[str, t.Any]:
             moved.append(f"{roles.primary['name']} is the primary of cluster {cluster!r} now; the run follows it.")
         names = {node["name"]: node for node in members}
         upstreams = {
-            node["name"]: None if node is roles.primary else _upstream_of(node, roles, names)["name"] for node in members
+            node["name"]: None if node is roles.primary else _upstream_of(node, roles, names)["name"]
+            for node in members
         }
         levels = _levels(upstreams)
         plans.update({node["name"]: _plan(node, members, upstreams, levels[node["name"]]) for node in members})

@@ -41,7 +41,9 @@ def defaults() -> dict[str, t.Any]:
         return t.cast("dict[str, t.Any]", yaml.safe_load(stream))
 
 
-def node_from(name: str, variable: t.Callable[[str, t.Any], t.Any], groups: t.Mapping[str, t.Sequence[str]]) -> dict[str, t.Any]:
+def node_from(
+    name: str, variable: t.Callable[[str, t.Any], t.Any], groups: t.Mapping[str, t.Sequence[str]]
+) -> dict[str, t.Any]:
     """A host as the inventory describes it. C(variable) gives a variable's value, or the default it is given.
 
     No secret is in the result: it says only whether a password is there and fit to be written down.
@@ -54,9 +56,7 @@ def node_from(name: str, variable: t.Callable[[str, t.Any], t.Any], groups: t.Ma
     return {
         "name": name,
         "cluster": str(values["cluster"]),
-        "groups": [
-            role for role in ("primary", "standby") if name in groups.get(str(values[f"{role}_group"]), ())
-        ],
+        "groups": [role for role in ("primary", "standby") if name in groups.get(str(values[f"{role}_group"]), ())],
         "upstream": str(values["upstream"] or ""),
         "address": str(address or variable("ansible_host", "") or name),
         "port": int(values["port"]),

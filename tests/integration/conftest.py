@@ -288,8 +288,15 @@ def run_tasks(tasks: t.Sequence[Task]) -> Results:
         python = os.environ.get("PGTANDEM_TEST_PYTHON", sys.executable)
         done = subprocess.run(
             [
-                str(Path(sys.executable).with_name("ansible-playbook")), "-vvv", "-i", "localhost,", "-c", "local",
-                "-e", f"ansible_python_interpreter={python}", str(playbook),
+                str(Path(sys.executable).with_name("ansible-playbook")),
+                "-vvv",
+                "-i",
+                "localhost,",
+                "-c",
+                "local",
+                "-e",
+                f"ansible_python_interpreter={python}",
+                str(playbook),
             ],  # fmt: skip
             check=False,
             text=True,

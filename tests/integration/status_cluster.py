@@ -152,7 +152,17 @@ class Cluster:
 
     def sql(self, node: Node, statement: str) -> str:
         return self.run(
-            self.clients / "psql", "-h", self.root, "-p", node.port, "-U", "postgres", "-d", "postgres", "-XAtc", statement
+            self.clients / "psql",
+            "-h",
+            self.root,
+            "-p",
+            node.port,
+            "-U",
+            "postgres",
+            "-d",
+            "postgres",
+            "-XAtc",
+            statement,
         ).stdout.strip()
 
     def until(self, node: Node, statement: str, expected: str, seconds: float = 20) -> None:
