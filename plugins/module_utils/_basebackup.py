@@ -36,6 +36,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._incoming imp
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import format_conninfo, passfile_line
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import look_at_directory
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
+    client_serves,
     major_text,
     parse_program_version,
     same_major,
@@ -184,7 +185,7 @@ def _check_versions(host: Host, request: BaseBackupRequest, upstream: Identity) 
             "them in pgtandem_client_bin_directory."
         )
     client = parse_program_version(host.runner.run([program, "--version"]).stdout)
-    if client < upstream.version and not same_major(client, upstream.version):
+    if not client_serves(client=client, server=upstream.version):
         raise ReplicationError(
             f"{program} is of PostgreSQL {major_text(client)} and cannot copy a newer server "
             f"({major_text(upstream.version)}). Name newer client programs in pgtandem_client_bin_directory."

@@ -139,7 +139,8 @@ def include_change(host: Host) -> FileChange | None:
     if text and not text.endswith("\n"):
         text += "\n"
     name = os.path.relpath(path, os.path.dirname(main))
-    text += f"\n# Settings of pgtandem.replication; the last assignment of a parameter wins.\ninclude_if_exists = '{name}'\n"
+    text += "\n# Settings of pgtandem.replication; the last assignment of a parameter wins.\n"
+    text += f"include_if_exists = '{name}'\n"
     return FileChange(main, before, text, host.files.mode(main) or 0o640)
 
 
@@ -163,7 +164,8 @@ def passfile_change(host: Host, *, peers: t.Sequence[tuple[str, int]], user: str
     before = host.files.read_text(path)
     if before is not None and not before.startswith(PASSFILE_HEADER):
         raise ReplicationError(
-            f"{path} is a password file that something else wrote. Name another file in pgtandem_passfile, or move it away."
+            f"{path} is a password file that something else wrote. Name another file in pgtandem_passfile, or move it "
+            "away."
         )
     lines = sorted({passfile_line(host=address, port=port, user=user, password=password) for address, port in peers})
     return FileChange(path, before, PASSFILE_HEADER + "".join(line + "\n" for line in lines), 0o600, secret=True)

@@ -70,7 +70,8 @@ class Service(ABC):
         return []
 
     def install(self) -> None:
-        """Do what C(missing) lists."""
+        """Do what C(missing) lists; a kind of service that lists nothing has nothing to do."""
+        return None
 
 
 def unit_text(host: Host, timeout: int) -> str:

@@ -203,6 +203,15 @@ def same_major(one: int, other: int) -> bool:
     return major_text(one) == major_text(other)
 
 
+def client_serves(*, client: int, server: int) -> bool:
+    """Whether pg_basebackup of one version can copy a server of another: never a newer major than its own.
+
+    >>> client_serves(client=150018, server=130022), client_serves(client=150018, server=160001)
+    (True, False)
+    """
+    return client >= server or same_major(client, server)
+
+
 def floor_parameters(version: int) -> tuple[str, ...]:
     """Parameters that a standby must not have lower than its primary (manual, 26.4.3 Administrator's Overview)."""
     common = (

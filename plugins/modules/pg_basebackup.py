@@ -11,10 +11,11 @@ short_description: Seed the data directory of a standby from its upstream
 version_added: 1.0.0
 description:
   - Copies a running server into an absent or empty data directory, as the first step of making a standby.
-  - Does nothing where the directory is a standby of that system already, and refuses every other directory with the
-    state that it found; it never removes or overwrites anything that it did not make itself.
-  - The copy grows in a folder of its own inside the data directory and is moved up when it is whole, marked as a standby,
-    so that half a copy is never taken for a cluster, and what a killed run left is recognised and cleared by the next one.
+  - Does nothing where the directory is a standby of that system already, and refuses every other directory with
+    the state that it found; it never removes or overwrites anything that it did not make itself.
+  - The copy grows in a folder of its own inside the data directory and is moved up when it is whole, marked as a
+    standby, so that half a copy is never taken for a cluster. What a killed run left is recognised and cleared by
+    the next one.
   - Tries the replication login from this host before anything is copied.
 options:
   upstream_host:

@@ -67,7 +67,8 @@ def inventory_problems(cluster: str, nodes: t.Sequence[Node]) -> list[str]:
         )
     elif len(primaries) > 1:
         problems.append(
-            f"Cluster {cluster!r} has {len(primaries)} primaries in the inventory: {_named(primaries)}. Leave one there, "
+            f"Cluster {cluster!r} has {len(primaries)} primaries in the inventory: {_named(primaries)}. Leave one "
+            "there, "
             "or give the others a pgtandem_cluster of their own."
         )
     without = [node for node in nodes if not node["has_password"]]
@@ -146,7 +147,8 @@ def host_problems(node: Node) -> list[str]:
             )
         elif not status["installed"] and not node["manage_packages"]:
             problems.append(
-                f"{name}: PostgreSQL {status['instance']['version']} is not installed and pgtandem_manage_packages is off."
+                f"{name}: PostgreSQL {status['instance']['version']} is not installed and pgtandem_manage_packages is "
+                "off."
             )
         if status["running"] and status["host"]["psycopg"] and status["database_error"]:
             starting = "starting up" in status["database_error"] or "not yet accepting" in status["database_error"]
@@ -241,16 +243,19 @@ def live_primary(cluster: str, nodes: t.Sequence[Node]) -> Roles | list[str]:
             if named["on_role_change"] == "follow":
                 return Roles(found, True)
             return [
-                f"The primary of cluster {cluster!r} is {found['name']} now, not {named['name']} as the inventory says: "
+                f"The primary of cluster {cluster!r} is {found['name']} now, not {named['name']} as the inventory "
+                "says: "
                 f"{found['name']}: {_described(found)}; {named['name']}: {_described(named)}. Exchange them in the "
                 "inventory, or set pgtandem_on_role_change: follow."
             ]
         if len(elsewhere) > 1:
             return [
-                f"Cluster {cluster!r} has {len(elsewhere)} primaries of one system: {_named(elsewhere)}. Stop all but one."
+                f"Cluster {cluster!r} has {len(elsewhere)} primaries of one system: {_named(elsewhere)}. Stop all but "
+                "one."
             ]
         return [
-            f"{named['name']}, the primary of cluster {cluster!r} in the inventory, is a standby, and no primary of its "
+            f"{named['name']}, the primary of cluster {cluster!r} in the inventory, is a standby, and no primary of "
+            "its "
             f"system was found: {_described(named)}. Promote the right host, or correct the inventory."
         ]
     # Nothing is there yet on the host that is to be the primary.
