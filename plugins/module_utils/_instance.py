@@ -412,6 +412,16 @@ def ensure_instance(host: Host, request: InstanceRequest, *, check_mode: bool) -
     return _result(host, look_at_directory(host)), report
 
 
+def stop_instance(host: Host, *, timeout: int, check_mode: bool) -> tuple[dict[str, t.Any], Report]:
+    """Stop the server if it runs."""
+    report = Report()
+    if find_postmaster(host) is not None:
+        report.actions.append("stop the server")
+        if not check_mode:
+            service_of(host, timeout=timeout).stop()
+    return _result(host, look_at_directory(host)), report
+
+
 def _unsettled(host: Host, values: t.Mapping[str, str]) -> bool:
     return settings_change(host, values).needed
 

@@ -17,6 +17,13 @@ description:
     server before it is loaded; a file that is refused is put back.
   - Never removes or overwrites a data directory, and never turns a primary into a standby or the other way round.
 options:
+  state:
+    description:
+      - With V(started) the instance is made, configured and running.
+      - With V(stopped) a running server is stopped in fast mode, and nothing else is looked at or changed.
+    type: str
+    choices: [started, stopped]
+    default: started
   upstream:
     description: Whom the instance follows; it makes the instance a standby. Without it the instance is a primary.
     type: dict
@@ -156,6 +163,11 @@ EXAMPLES = r"""
     peers:
       - {host: 10.12.12.10}
     replication_password: "{{ pgtandem_replication_password }}"
+
+- name: Stop an instance
+  pgtandem.replication.pg_instance:
+    version: "17"
+    state: stopped
 """
 
 RETURN = r"""
@@ -194,6 +206,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._instance imp
     InstanceRequest,
     Upstream,
     ensure_instance,
+    stop_instance,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import default_auth_method
@@ -237,8 +250,11 @@ def request_from(parameters: t.Mapping[str, t.Any], *, version: int) -> Instance
 
 def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
     """Bring the instance into the state that the parameters describe."""
-    request = request_from(module.params, version=host.instance.version)
-    result, report = ensure_instance(host, request, check_mode=module.check_mode)
+    if module.params["state"] == "stopped":
+        result, report = stop_instance(host, timeout=module.params["timeout"], check_mode=module.check_mode)
+    else:
+        request = request_from(module.params, version=host.instance.version)
+        result, report = ensure_instance(host, request, check_mode=module.check_mode)
     for warning in report.warnings:
         module.warn(warning)
     result.update(changed=bool(report.actions), actions=report.actions)
@@ -253,6 +269,7 @@ def main() -> None:
         job,
         dict(
             login_options(),
+            state={"type": "str", "choices": ["started", "stopped"], "default": "started"},
             upstream={
                 "type": "dict",
                 "options": {
