@@ -20,8 +20,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv venv-test demo demo-clean lint format types unit sanity integration molecule molecule-all \
-	test test-all build clean
+.PHONY: help venv venv-test demo demo-clean lint ruff yamllint shellcheck ansible-lint format types unit sanity \
+	integration molecule molecule-all test test-all build clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,11 +48,19 @@ demo: venv  ## set up a primary and a standby on this machine (INVENTORY=..., AR
 demo-clean: venv  ## remove exactly what the demo made
 	cd playbooks && $(BIN)/ansible-playbook demo_clean.yml -i $(INVENTORY) $(ARGS)
 
-lint: venv-test  ## ruff, yamllint, shellcheck, ansible-lint
+lint: ruff yamllint shellcheck ansible-lint  ## these four; make -k lint goes on after the first that fails
+
+ruff: venv-test
 	ruff check
 	ruff format --check
+
+yamllint: venv-test
 	yamllint --strict .
+
+shellcheck: venv-test
 	tests/run-shellcheck
+
+ansible-lint: venv-test
 	ansible-lint --offline
 
 format: venv-test  ## let ruff format the Python files and sort their imports
