@@ -10,6 +10,8 @@ BIN := $(CURDIR)/$(VENV)/bin
 COLLECTIONS := $(CURDIR)/$(VENV)/collections
 LINK := $(COLLECTIONS)/ansible_collections/pgtandem/replication
 INVENTORY ?= inventory
+SCENARIOS ?= default
+ALL_SCENARIOS ?= default loopback existing faults $(addprefix versions-,10 11 12 13 14 15 16 17 18)
 ARGS ?=
 
 export PATH := $(BIN):$(PATH)
@@ -18,7 +20,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv venv-test demo demo-clean lint format types unit sanity integration molecule test test-all build clean
+.PHONY: help venv venv-test demo demo-clean lint ruff yamllint shellcheck ansible-lint format types unit sanity \
+	integration molecule molecule-all test test-all build clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,11 +48,19 @@ demo: venv  ## set up a primary and a standby on this machine (INVENTORY=..., AR
 demo-clean: venv  ## remove exactly what the demo made
 	cd playbooks && $(BIN)/ansible-playbook demo_clean.yml -i $(INVENTORY) $(ARGS)
 
-lint: venv-test  ## ruff, yamllint, shellcheck, ansible-lint
+lint: ruff yamllint shellcheck ansible-lint  ## these four; make -k lint goes on after the first that fails
+
+ruff: venv-test
 	ruff check
 	ruff format --check
+
+yamllint: venv-test
 	yamllint --strict .
+
+shellcheck: venv-test
 	tests/run-shellcheck
+
+ansible-lint: venv-test
 	ansible-lint --offline
 
 format: venv-test  ## let ruff format the Python files and sort their imports
@@ -68,20 +79,18 @@ sanity: venv-test  ## ansible-test sanity on a clean copy
 integration: venv-test  ## modules and roles against real servers on loopback
 	pytest tests/integration $(ARGS)
 
-molecule: venv-test  ## scenarios on real hosts in containers (installs system packages)
+molecule: venv-test  ## scenarios on real hosts in containers (SCENARIOS=...; installs system packages)
 	tests/install-system-packages molecule
-	molecule/run $(ARGS)
+	@for scenario in $(SCENARIOS); do echo "molecule/run $$scenario"; molecule/run $$scenario || exit; done
 
-test:  ## all of the above checks and tests, in CI's order, with the time of each
+molecule-all:  ## the same with every scenario on every version
+	$(MAKE) molecule SCENARIOS="$(ALL_SCENARIOS)"
+
+test:  ## all of the checks and tests, in CI's order, with the time of each
 	tests/run-stages lint types unit sanity integration molecule
 
 test-all:  ## as test, with every molecule scenario on every version
-	tests/run-stages lint types unit sanity integration molecule-all
-
-.PHONY: molecule-all
-molecule-all: venv-test
-	tests/install-system-packages molecule
-	molecule/run --all $(ARGS)
+	TEST_MINUTES=240 tests/run-stages lint types unit sanity integration molecule-all
 
 build: venv  ## the collection's artefact, pgtandem-replication-VERSION.tar.gz
 	$(BIN)/ansible-galaxy collection build --force

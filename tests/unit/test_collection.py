@@ -201,7 +201,7 @@ def compared_versions(tree: ast.AST) -> t.Iterator[int]:
         return re.search(r"version|major", name.lower()) is not None
 
     def number(node: ast.AST) -> bool:
-        return isinstance(node, ast.Constant) and type(node.value) is int and 90000 <= node.value < 1000000
+        return isinstance(node, ast.Constant) and isinstance(node.value, int) and 90000 <= node.value < 1000000
 
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare):
