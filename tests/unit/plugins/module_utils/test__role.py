@@ -127,7 +127,7 @@ def test_a_validity_that_is_over_is_a_warning() -> None:
     assert "2020-01-01" in plan_role(wants(), over).warnings[0]
     longer = dataclasses.replace(over, valid_until_fits=False)
     assert plan_role(wants(valid_until="2099-01-01"), longer).warnings == ()
-    passed = dataclasses.replace(over, valid_until_fits=False, valid_until_passed=True)
+    passed = dataclasses.replace(longer, valid_until="2021-01-01", valid_until_passed=True)
     assert "2021-01-01" in plan_role(wants(valid_until="2021-01-01"), passed).warnings[0]
 
 
