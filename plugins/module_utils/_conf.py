@@ -15,7 +15,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._quoting impo
 _LINE = re.compile(
     r"""^\s*(?P<name>[A-Za-z_][A-Za-z0-9_.$]*)      # parameter
         (?:\s*=\s*|\s+)
-        (?P<value>'(?:''|\\.|[^'\\])*'|[^\s#']+)    # quoted or bare
+        (?P<value>'(?:''|\\.|[^'\\])*'|[^\s#'=][^\s#']*) # quoted or bare
         \s*(?:\#.*)?$""",
     re.VERBOSE,
 )

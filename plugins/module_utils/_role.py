@@ -90,7 +90,9 @@ class RoleEvidence:
     in_recovery: bool = False
     password_fits: bool = False
     valid_until_fits: bool = False
-    #: The date that is asked for has passed.
+    #: The date that is asked for, as the server writes it; None where it was not asked or means for ever.
+    valid_until: str | None = None
+    #: That date has passed.
     valid_until_passed: bool = False
     #: Sentences on the WAL senders that are logged in as the role.
     senders: tuple[str, ...] = ()
@@ -211,7 +213,7 @@ def _plan_present(request: RoleRequest, seen: RoleEvidence) -> RolePlan:
         after = replace(after, connection_limit=request.connection_limit)
     if set_valid_until:
         words.append(f"Set the end of validity of the role {name} to {request.valid_until}")
-        after = replace(after, valid_until=request.valid_until, expired=seen.valid_until_passed)
+        after = replace(after, valid_until=seen.valid_until, expired=seen.valid_until_passed)
     if set_password:
         reason = ""
         if state.exists:
@@ -228,7 +230,7 @@ def _plan_present(request: RoleRequest, seen: RoleEvidence) -> RolePlan:
         options=tuple(options),
         set_password=set_password,
         set_valid_until=set_valid_until,
-        warnings=_warnings(name, after),
+        warnings=_warnings(name, after, made=not state.exists),
         after=after,
     )
 
@@ -238,7 +240,7 @@ def _would_improve(stored: str | None, method: str) -> bool:
     return method == "scram-sha-256" and stored != method
 
 
-def _warnings(name: str, after: RoleState) -> tuple[str, ...]:
+def _warnings(name: str, after: RoleState, *, made: bool) -> tuple[str, ...]:
     more = [
         word
         for word, has in (
@@ -250,6 +252,11 @@ def _warnings(name: str, after: RoleState) -> tuple[str, ...]:
         if has
     ]
     found = []
+    if made and after.password is None:
+        found.append(
+            f"The role {name!r} is made without a password, so it can only log in where pg_hba.conf asks for none, as "
+            "with a certificate. Was the password's variable null?"
+        )
     if more:
         found.append(
             f"The role {name!r} has {', '.join(more)}, more than replication needs. It was left so; a role of its own "
@@ -322,7 +329,7 @@ def observe_role(database: Database, request: RoleRequest) -> RoleEvidence:
         "nullif(a.rolvaliduntil, 'infinity')::text AS valid_until, "
         "coalesce(a.rolvaliduntil, 'infinity') < now() AS expired, "
         "coalesce(a.rolvaliduntil, 'infinity') = r.valid_until AS valid_until_fits, "
-        "r.valid_until < now() AS valid_until_passed "
+        "r.valid_until < now() AS valid_until_passed, nullif(r.valid_until, 'infinity')::text AS valid_until_wanted "
         "FROM (SELECT coalesce(%s::text, 'infinity')::timestamptz AS valid_until) AS r "
         "LEFT JOIN pg_authid a ON a.rolname = %s",
         [request.valid_until, request.name],
@@ -332,7 +339,11 @@ def observe_role(database: Database, request: RoleRequest) -> RoleEvidence:
     in_recovery = bool(row["in_recovery"])
     if row["oid"] is None:
         return RoleEvidence(
-            RoleState(False), method=method, in_recovery=in_recovery, valid_until_passed=row["valid_until_passed"]
+            RoleState(False),
+            method=method,
+            in_recovery=in_recovery,
+            valid_until=row["valid_until_wanted"],
+            valid_until_passed=row["valid_until_passed"],
         )
     stored = row["rolpassword"]
     evidence = RoleEvidence(
@@ -354,6 +365,7 @@ def observe_role(database: Database, request: RoleRequest) -> RoleEvidence:
         password_fits=request.password is not None
         and password_fits(password=request.password, role=request.name, verifier=stored),
         valid_until_fits=row["valid_until_fits"],
+        valid_until=row["valid_until_wanted"],
         valid_until_passed=row["valid_until_passed"],
     )
     if request.present:
@@ -446,7 +458,8 @@ def manage_role(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
             f"No server runs on {host.instance.data_directory}, so the role {request.name!r} cannot be looked at. "
             "Check mode takes it for missing."
         )
-        return report(module, request, RoleState(False), plan_role(request, RoleEvidence(RoleState(False))), [])
+        unseen = RoleEvidence(RoleState(False), valid_until=request.valid_until)
+        return report(module, request, unseen.state, plan_role(request, unseen), [])
     with session as database:
         try:
             evidence = observe_role(database, request)

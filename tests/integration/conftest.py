@@ -138,8 +138,8 @@ class Cluster:
             stream.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
 
     def start(self) -> None:
-        # Not captured: the server would keep the pipe open.
-        self.run("pg_ctl", "-w", "-D", self.data_directory, "-l", self.log_file, "-s", "start")
+        done = self.run("pg_ctl", "-w", "-D", self.data_directory, "-l", self.log_file, "-s", "start", check=False)
+        assert done.returncode == 0, self.log()[-2000:]
 
     def stop(self) -> None:
         if (self.data_directory / "postmaster.pid").exists():
@@ -267,7 +267,8 @@ def _yaml(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_yaml, value)) + "]"
     if isinstance(value, str):
-        return "!unsafe " + json.dumps(value, ensure_ascii=False)
+        # Only where it is needed: Ansible reads a tagged empty text as null.
+        return ("!unsafe " if "{" in value else "") + json.dumps(value, ensure_ascii=False)
     return json.dumps(value)
 
 
