@@ -61,7 +61,8 @@ STATES = [
     ),
     pytest.param(
         seen(*CLUSTER, pg_version="15", control=CONTROL, running_pid=7), "primary",
-        f"/data holds a primary of {SAID} (PostgreSQL 15, {RESTS}, running as process 7)", id="without a signal file it starts as a primary",
+        f"/data holds a primary of {SAID} (PostgreSQL 15, {RESTS}, running as process 7)",
+        id="without a signal file it starts as a primary",
     ),
     pytest.param(
         seen("PG_VERSION", "backup_label", "pg_wal", pg_version="15"), "partial",
