@@ -63,6 +63,9 @@ def parse_control_data(text: str) -> ControlData:
     if "Database system identifier" not in values:
         raise ReplicationError("pg_controldata printed no system identifier; its output began: " + text[:200])
     timeline = values.get("Latest checkpoint's TimeLineID", "")
+    # The floors follow a field that came with format 1201 (version 12): a newer program shows older files shifted by it.
+    format_number = int(values.get("pg_control version number", "0"))
+    shifted = format_number < 1201 and "max_wal_senders setting" in values
     return ControlData(
         system_identifier=values["Database system identifier"],
         state=values.get("Database cluster state", ""),
@@ -73,5 +76,9 @@ def parse_control_data(text: str) -> ControlData:
         data_checksums=values.get("Data page checksum version", "0") != "0",
         wal_log_hints=values.get("wal_log_hints setting", "off") == "on",
         wal_level=values.get("wal_level setting"),
-        floors={name: int(values[line]) for line, name in _FLOOR_LINES.items() if values.get(line, "").isdigit()},
+        floors={
+            name: int(values[line])
+            for line, name in _FLOOR_LINES.items()
+            if values.get(line, "").isdigit() and not shifted
+        },
     )

@@ -57,8 +57,8 @@ class Target:
             "dbname": self.dbname,
             "connect_timeout": self.connect_timeout,
             "application_name": "pgtandem",
-            # From a cluster that initdb made in the C locale psycopg would return bytes for text, and psycopg2 would look
-            # for a codec while the effective user is one who may not be able to read this Python's library.
+            # From a cluster that initdb made in the C locale psycopg would return bytes for text, and psycopg2 would
+            # look for a codec while the effective user is one who may not be able to read this Python's library.
             "client_encoding": "UTF8",
         }
         if self.password is not None:

@@ -24,20 +24,20 @@ _KEEPING = ("reserved", "extended")
 class Expectations:
     """Conditions, each None where nothing is expected."""
 
-    role: t.Optional[str] = None
-    state: t.Optional[t.Sequence[str]] = None
-    upstream_host: t.Optional[str] = None
-    upstream_port: t.Optional[int] = None
-    standbys: t.Optional[t.Sequence[str]] = None
-    minimum_standbys: t.Optional[int] = None
-    streaming: t.Optional[bool] = None
-    timeline: t.Optional[int] = None
-    maximum_lag_bytes: t.Optional[int] = None
-    maximum_lag_seconds: t.Optional[float] = None
-    sync_state: t.Optional[str] = None
+    role: str | None = None
+    state: t.Sequence[str] | None = None
+    upstream_host: str | None = None
+    upstream_port: int | None = None
+    standbys: t.Sequence[str] | None = None
+    minimum_standbys: int | None = None
+    streaming: bool | None = None
+    timeline: int | None = None
+    maximum_lag_bytes: int | None = None
+    maximum_lag_seconds: float | None = None
+    sync_state: str | None = None
     #: Bytes, so that every version's way of writing a position is the same.
-    replayed: t.Optional[int] = None
-    receiver_port: t.Optional[int] = None
+    replayed: int | None = None
+    receiver_port: int | None = None
 
     @classmethod
     def from_parameters(cls, expect: t.Mapping[str, t.Any] | None) -> Expectations:

@@ -17,7 +17,7 @@ class Cause(t.NamedTuple):
     """A line of a server's log, and the remedy where the cause is known."""
 
     line: str
-    remedy: t.Optional[str]
+    remedy: str | None
 
     def sentence(self) -> str:
         """For messages."""

@@ -38,7 +38,6 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._layout impor
 from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import lsn_distance, parse_lsn
 from ansible_collections.pgtandem.replication.plugins.module_utils._processes import (
     Postmaster,
-    Process,
     children_of,
     local_port_of,
     replication_part,
@@ -230,8 +229,8 @@ def _require_same_directory(host: Host, login: Login, answer: dict[str, t.Any]) 
     theirs, ours = (answer["settings"] or {}).get("data_directory"), host.instance.data_directory
     if theirs and os.path.realpath(theirs) != os.path.realpath(ours):
         raise DatabaseError(
-            f"The server at {login.host or login.unix_socket or 'the socket'} has the data directory {theirs}, and this "
-            f"instance has {ours}. Correct login_host, login_port or data_directory."
+            f"The server at {login.host or login.unix_socket or 'the socket'} has the data directory {theirs}, and "
+            f"this instance has {ours}. Correct login_host, login_port or data_directory."
         )
 
 
@@ -305,7 +304,7 @@ def _fill_processes(status: Status, postmaster: Postmaster) -> None:
     }
     status["processes"] = [
         {"pid": process.pid, "part": replication_part(process.title), "title": process.title}
-        for process in t.cast("list[Process]", children_of(postmaster.pid))
+        for process in children_of(postmaster.pid)
     ]
 
 

@@ -25,7 +25,7 @@ class Column(t.NamedTuple):
     name: str
     expression: str
     #: The capability that it takes; None where every version has it.
-    feature: t.Optional[str] = None
+    feature: str | None = None
     #: The expression of the versions without that capability.
     otherwise: str = "NULL"
 
@@ -242,8 +242,5 @@ def write_statement(version: int) -> str | None:
 
 def current_position_statement(version: int) -> str:
     """The position that a primary has reached."""
-    return (
-        "SELECT pg_current_wal_lsn()::text"
-        if supports(version, "wal_names")
-        else ("SELECT pg_current_xlog_location()::text")
-    )
+    function = "pg_current_wal_lsn" if supports(version, "wal_names") else "pg_current_xlog_location"
+    return f"SELECT {function}()::text"

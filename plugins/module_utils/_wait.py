@@ -40,7 +40,7 @@ def wait_until(
     *,
     timeout: float,
     stable: float = 0.0,
-    clock: t.Optional[Clock] = None,
+    clock: Clock | None = None,
 ) -> Outcome:
     """Look until it satisfies, at most C(timeout) seconds, and at least once; 0 looks once.
 

@@ -11,8 +11,8 @@ short_description: Read everything about replication on a host, wait for it, ass
 version_added: 1.0.0
 description:
   - Returns what a host knows about physical streaming replication - its role, timeline, positions, WAL senders and WAL
-    receiver as rows and as operating-system processes, slots, the settings that matter - in one shape on every version of
-    PostgreSQL. What a version does not have is null.
+    receiver as rows and as operating-system processes, slots, the settings that matter - in one shape on every version
+    of PostgreSQL. What a version does not have is null.
   - Answers whatever state the host is in. A stopped server, an empty or foreign data directory, a host without
     PostgreSQL or without psycopg, and a server that lets nobody in are states to report, not failures. The files, the
     control file and the process table then tell what the server does not.
@@ -73,10 +73,10 @@ options:
         type: int
       standbys:
         description:
-          - The C(application_name) of standbys. Each must have a WAL sender here in the state C(streaming), as a row and
-            as a process, and a slot of its own, if any, that still keeps WAL for it.
-          - O(expect.sync_state), O(expect.replayed_lsn) and the limits of lag are then asked of these, also on a standby
-            that feeds others.
+          - The C(application_name) of standbys. Each must have a WAL sender here in the state C(streaming), as a row
+            and as a process, and a slot of its own, if any, that still keeps WAL for it.
+          - O(expect.sync_state), O(expect.replayed_lsn) and the limits of lag are then asked of these, also on a
+            standby that feeds others.
         type: list
         elements: str
       minimum_standbys:
@@ -94,8 +94,8 @@ options:
         choices: [async, potential, sync, quorum]
       replayed_lsn:
         description:
-          - A position, such as V(0/3000060). A standby must have replayed the WAL up to there; on a primary each standby
-            must have, as far as it has reported.
+          - A position, such as V(0/3000060). A standby must have replayed the WAL up to there; on a primary each
+            standby must have, as far as it has reported.
           - Ask the standby where time matters. Before PostgreSQL 15 it tells its upstream what it has replayed only
             every C(wal_receiver_status_interval), which is 10 seconds.
         type: str
@@ -118,7 +118,8 @@ options:
   stable:
     description:
       - Seconds over which everything in O(expect) must hold, in every look. V(1) sees a connection that comes and goes
-        for what it is. A position written and replayed (O(write_position), O(expect.replayed_lsn)) proves more, at once.
+        for what it is. A position written and replayed (O(write_position), O(expect.replayed_lsn)) proves more, and at
+        once.
     type: float
     default: 0
   write_position:
@@ -323,7 +324,8 @@ replication:
       type: str
       sample: "FATAL:  the database system is starting up"
     role:
-      description: V(primary) or V(standby), from the server or, stopped, what it would start as. Null where no cluster is.
+      description:
+        - V(primary) or V(standby), from the server or, stopped, what it would start as. Null where no cluster is.
       type: str
       sample: standby
     timeline:
@@ -400,28 +402,91 @@ replication:
       type: list
       elements: dict
       contains:
-        pid: {description: Process., type: int, sample: 31980}
-        usesysid: {description: The role's OID., type: int, sample: 16384}
-        usename: {description: The role., type: str, sample: replica}
-        application_name: {description: The name the standby gives itself., type: str, sample: pg2}
-        client_addr: {description: Address; null through a Unix socket., type: str, sample: 192.0.2.2}
-        client_hostname: {description: Name with C(log_hostname)., type: str}
-        client_port: {description: TCP port; -1 through a Unix socket., type: int, sample: 33786}
-        backend_start: {description: Since when., type: str, sample: "2026-11-22T16:47:15.722494+00:00"}
-        backend_xmin: {description: The standby's horizon with C(hot_standby_feedback)., type: int}
-        state: {description: "V(startup), V(catchup), V(streaming), V(backup) or V(stopping).", type: str, sample: streaming}
-        sent_lsn: {description: Sent., type: str, sample: 0/3000148}
-        write_lsn: {description: Written by the standby., type: str, sample: 0/3000148}
-        flush_lsn: {description: Flushed by it., type: str, sample: 0/3000148}
-        replay_lsn: {description: Replayed by it., type: str, sample: 0/3000148}
-        write_lag_seconds: {description: From 10 on. Null after a while without traffic., type: float, sample: 0.0005}
-        flush_lag_seconds: {description: From 10 on. Null after a while without traffic., type: float, sample: 0.0006}
-        replay_lag_seconds: {description: From 10 on. Null after a while without traffic., type: float, sample: 0.0007}
-        sync_priority: {description: Place in C(synchronous_standby_names)., type: int, sample: 0}
-        sync_state: {description: "V(async), V(potential), V(sync) or V(quorum).", type: str, sample: async}
-        reply_time: {description: When the standby last answered; from 12 on., type: str}
-        slot_name: {description: The slot that this sender uses; from 9.5 on., type: str, sample: pg2}
-        lag_bytes: {description: Written here and not yet reported as replayed., type: int, sample: 0}
+        pid:
+          description: Process.
+          type: int
+          sample: 31980
+        usesysid:
+          description: The role's OID.
+          type: int
+          sample: 16384
+        usename:
+          description: The role.
+          type: str
+          sample: replica
+        application_name:
+          description: The name the standby gives itself.
+          type: str
+          sample: pg2
+        client_addr:
+          description: Address; null through a Unix socket.
+          type: str
+          sample: 192.0.2.2
+        client_hostname:
+          description: Name with C(log_hostname).
+          type: str
+        client_port:
+          description: TCP port; -1 through a Unix socket.
+          type: int
+          sample: 33786
+        backend_start:
+          description: Since when.
+          type: str
+          sample: "2026-11-22T16:47:15.722494+00:00"
+        backend_xmin:
+          description: The standby's horizon with C(hot_standby_feedback).
+          type: int
+        state:
+          description: V(startup), V(catchup), V(streaming), V(backup) or V(stopping).
+          type: str
+          sample: streaming
+        sent_lsn:
+          description: Sent.
+          type: str
+          sample: 0/3000148
+        write_lsn:
+          description: Written by the standby.
+          type: str
+          sample: 0/3000148
+        flush_lsn:
+          description: Flushed by it.
+          type: str
+          sample: 0/3000148
+        replay_lsn:
+          description: Replayed by it.
+          type: str
+          sample: 0/3000148
+        write_lag_seconds:
+          description: From 10 on. Null after a while without traffic.
+          type: float
+          sample: 0.0005
+        flush_lag_seconds:
+          description: From 10 on. Null after a while without traffic.
+          type: float
+          sample: 0.0006
+        replay_lag_seconds:
+          description: From 10 on. Null after a while without traffic.
+          type: float
+          sample: 0.0007
+        sync_priority:
+          description: Place in C(synchronous_standby_names).
+          type: int
+          sample: 0
+        sync_state:
+          description: V(async), V(potential), V(sync) or V(quorum).
+          type: str
+          sample: async
+        reply_time:
+          description: When the standby last answered; from 12 on.
+          type: str
+        slot_name:
+          description: The slot that this sender uses; from 9.5 on.
+          type: str
+          sample: pg2
+        lag_bytes:
+          description: Written here and not yet reported as replayed.
+          type: int
+          sample: 0
         process:
           description: The process's title as the operating system shows it. Null where it shows none.
           type: str
@@ -430,21 +495,62 @@ replication:
       description: The row of C(pg_stat_wal_receiver), from 9.6 on. Null where no WAL receiver runs.
       type: dict
       contains:
-        pid: {description: Process., type: int, sample: 31979}
-        status: {description: "V(starting), V(streaming), V(waiting), V(restarting) or V(stopping).", type: str, sample: streaming}
-        receive_start_lsn: {description: Where it began., type: str, sample: 0/3000000}
-        receive_start_tli: {description: On which timeline., type: int, sample: 1}
-        written_lsn: {description: Received and written; from 13 on., type: str, sample: 0/3000148}
-        flushed_lsn: {description: Received and flushed; before 13 the column C(received_lsn)., type: str, sample: 0/3000148}
-        received_tli: {description: The timeline of that., type: int, sample: 1}
-        last_msg_send_time: {description: By the sender's clock., type: str}
-        last_msg_receipt_time: {description: By the own clock., type: str}
-        latest_end_lsn: {description: The end of the sender's WAL that it last told., type: str, sample: 0/3000148}
-        latest_end_time: {description: When that was., type: str}
-        slot_name: {description: The slot on the upstream., type: str, sample: pg2}
-        sender_host: {description: The upstream; before 11 from C(conninfo)., type: str, sample: 192.0.2.1}
-        sender_port: {description: Its port; before 11 from C(conninfo)., type: int, sample: 5432}
-        conninfo: {description: The connection string without its password., type: str}
+        pid:
+          description: Process.
+          type: int
+          sample: 31979
+        status:
+          description: V(starting), V(streaming), V(waiting), V(restarting) or V(stopping).
+          type: str
+          sample: streaming
+        receive_start_lsn:
+          description: Where it began.
+          type: str
+          sample: 0/3000000
+        receive_start_tli:
+          description: On which timeline.
+          type: int
+          sample: 1
+        written_lsn:
+          description: Received and written; from 13 on.
+          type: str
+          sample: 0/3000148
+        flushed_lsn:
+          description: Received and flushed; before 13 the column C(received_lsn).
+          type: str
+          sample: 0/3000148
+        received_tli:
+          description: The timeline of that.
+          type: int
+          sample: 1
+        last_msg_send_time:
+          description: By the sender's clock.
+          type: str
+        last_msg_receipt_time:
+          description: By the own clock.
+          type: str
+        latest_end_lsn:
+          description: The end of the sender's WAL that it last told.
+          type: str
+          sample: 0/3000148
+        latest_end_time:
+          description: When that was.
+          type: str
+        slot_name:
+          description: The slot on the upstream.
+          type: str
+          sample: pg2
+        sender_host:
+          description: The upstream; before 11 from C(conninfo).
+          type: str
+          sample: 192.0.2.1
+        sender_port:
+          description: Its port; before 11 from C(conninfo).
+          type: int
+          sample: 5432
+        conninfo:
+          description: The connection string without its password.
+          type: str
         process:
           description: The process's title as the operating system shows it. Null where it shows none.
           type: str
@@ -458,29 +564,83 @@ replication:
       type: list
       elements: dict
       contains:
-        slot_name: {description: Name., type: str, sample: pg2}
-        plugin: {description: A logical slot's plugin., type: str}
-        slot_type: {description: V(physical) or V(logical)., type: str, sample: physical}
-        datoid: {description: A logical slot's database., type: int}
-        database: {description: Its name., type: str}
-        temporary: {description: From 10 on., type: bool, sample: false}
-        active: {description: Whether it is in use., type: bool, sample: true}
-        active_pid: {description: By which process; from 9.5 on., type: int, sample: 31980}
-        xmin: {description: The oldest transaction it keeps., type: int}
-        catalog_xmin: {description: The same for catalogs., type: int}
-        restart_lsn: {description: The oldest WAL it keeps., type: str, sample: 0/3000148}
-        confirmed_flush_lsn: {description: A logical slot's position; from 9.6 on., type: str}
-        wal_status: {description: "V(reserved), V(extended), V(unreserved) or V(lost); from 13 on.", type: str, sample: reserved}
-        safe_wal_size: {description: Bytes until it may be lost; from 13 on., type: int}
-        two_phase: {description: From 14 on., type: bool}
-        two_phase_at: {description: From 18 on., type: str}
-        inactive_since: {description: From 17 on., type: str}
-        conflicting: {description: From 16 on., type: bool}
-        invalidation_reason: {description: From 17 on., type: str}
-        failover: {description: From 17 on., type: bool}
-        synced: {description: From 17 on., type: bool}
-        slotsync_skip_reason: {description: From 19 on., type: str}
-        retained_bytes: {description: WAL from its C(restart_lsn) up to now., type: int, sample: 0}
+        slot_name:
+          description: Name.
+          type: str
+          sample: pg2
+        plugin:
+          description: A logical slot's plugin.
+          type: str
+        slot_type:
+          description: V(physical) or V(logical).
+          type: str
+          sample: physical
+        datoid:
+          description: A logical slot's database.
+          type: int
+        database:
+          description: Its name.
+          type: str
+        temporary:
+          description: From 10 on.
+          type: bool
+          sample: false
+        active:
+          description: Whether it is in use.
+          type: bool
+          sample: true
+        active_pid:
+          description: By which process; from 9.5 on.
+          type: int
+          sample: 31980
+        xmin:
+          description: The oldest transaction it keeps.
+          type: int
+        catalog_xmin:
+          description: The same for catalogs.
+          type: int
+        restart_lsn:
+          description: The oldest WAL it keeps.
+          type: str
+          sample: 0/3000148
+        confirmed_flush_lsn:
+          description: A logical slot's position; from 9.6 on.
+          type: str
+        wal_status:
+          description: V(reserved), V(extended), V(unreserved) or V(lost); from 13 on.
+          type: str
+          sample: reserved
+        safe_wal_size:
+          description: Bytes until it may be lost; from 13 on.
+          type: int
+        two_phase:
+          description: From 14 on.
+          type: bool
+        two_phase_at:
+          description: From 18 on.
+          type: str
+        inactive_since:
+          description: From 17 on.
+          type: str
+        conflicting:
+          description: From 16 on.
+          type: bool
+        invalidation_reason:
+          description: From 17 on.
+          type: str
+        failover:
+          description: From 17 on.
+          type: bool
+        synced:
+          description: From 17 on.
+          type: bool
+        slotsync_skip_reason:
+          description: From 19 on.
+          type: str
+        retained_bytes:
+          description: WAL from its C(restart_lsn) up to now.
+          type: int
+          sample: 0
     settings:
       description:
         - Parameters of the running server that decide over replication, as C(SHOW) prints them. Null where the version
@@ -497,19 +657,42 @@ replication:
       type: list
       elements: dict
       contains:
-        name: {description: Parameter., type: str, sample: primary_conninfo}
-        value: {description: Its value without a password., type: str, sample: host=192.0.2.9 user=replica}
-        overrides: {description: The value in another file that it wins over., type: str}
-        path: {description: File., type: str, sample: /var/lib/postgresql/15/main/postgresql.auto.conf}
-        line: {description: Line., type: int, sample: 3}
+        name:
+          description: Parameter.
+          type: str
+          sample: primary_conninfo
+        value:
+          description: Its value without a password.
+          type: str
+          sample: host=192.0.2.9 user=replica
+        overrides:
+          description: The value in another file that it wins over.
+          type: str
+        path:
+          description: File.
+          type: str
+          sample: /var/lib/postgresql/15/main/postgresql.auto.conf
+        line:
+          description: Line.
+          type: int
+          sample: 3
     processes:
       description: The server's processes as the operating system shows them.
       type: list
       elements: dict
       contains:
-        pid: {description: Process., type: int, sample: 31978}
-        part: {description: "V(walsender), V(walreceiver), V(startup) or null.", type: str, sample: startup}
-        title: {description: Title., type: str, sample: "postgres: 15/main: startup recovering 000000010000000000000003"}
+        pid:
+          description: Process.
+          type: int
+          sample: 31978
+        part:
+          description: V(walsender), V(walreceiver), V(startup) or null.
+          type: str
+          sample: startup
+        title:
+          description: Title.
+          type: str
+          sample: "postgres: 15/main: startup recovering 000000010000000000000003"
     collation:
       description:
         - The default collation of the database logged in to. Indexes on text may break where C(version) differs between

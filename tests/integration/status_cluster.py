@@ -151,19 +151,8 @@ class Cluster:
         self.run(self.binaries / "pg_ctl", "-D", node.directory, "-w", "promote")
 
     def sql(self, node: Node, statement: str) -> str:
-        return self.run(
-            self.clients / "psql",
-            "-h",
-            self.root,
-            "-p",
-            node.port,
-            "-U",
-            "postgres",
-            "-d",
-            "postgres",
-            "-XAtc",
-            statement,
-        ).stdout.strip()
+        login = ("-h", self.root, "-p", node.port, "-U", "postgres", "-d", "postgres")
+        return self.run(self.clients / "psql", *login, "-XAtc", statement).stdout.strip()
 
     def until(self, node: Node, statement: str, expected: str, seconds: float = 20) -> None:
         """Wait until a statement gives a value."""
