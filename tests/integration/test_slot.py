@@ -46,9 +46,7 @@ def test_check_run_check_run(server: Cluster) -> None:
 
 def test_a_slot_that_reserves_nothing_is_made_anew(server: Cluster) -> None:
     server.psql("SELECT pg_create_physical_replication_slot('lazy')")
-    left, made, again = run_tasks(
-        [task(server, "lazy", reserve=False), task(server, "lazy"), task(server, "lazy")]
-    )
+    left, made, again = run_tasks([task(server, "lazy", reserve=False), task(server, "lazy"), task(server, "lazy")])
     assert [result["changed"] for result in (left, made, again)] == [False, True, False]
     assert slots(server) == "lazy+"
     run_module(MODULE, {**server.options, "name": "lazy", "state": "absent"})
@@ -87,7 +85,11 @@ def test_a_slot_in_use_is_not_dropped(server: Cluster) -> None:
                 break
             time.sleep(0.1)
         present, check, absent = run_tasks(
-            [task(server, "used"), task(server, "used", state="absent", check=True), task(server, "used", state="absent")]
+            [
+                task(server, "used"),
+                task(server, "used", state="absent", check=True),
+                task(server, "used", state="absent"),
+            ]
         )
         assert not present["changed"] and present["slots"][0]["active"]
         for result in (check, absent):
