@@ -24,6 +24,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._data_directo
 from ansible_collections.pgtandem.replication.plugins.module_utils._database import (
     Identity,
     Target,
+    driver_name,
     identify_system,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import (
@@ -200,7 +201,8 @@ def seed(host: Host, request: BaseBackupRequest, *, check_mode: bool) -> dict[st
     action = f"copy {request.shown()} into {host.instance.data_directory}"
     if classify(evidence) is DirectoryState.INCOMING:
         action = f"clear the unfinished base backup in {host.instance.data_directory} and " + action
-    if check_mode and not host.instance.installed:
+    if check_mode and not (host.instance.installed and driver_name()):
+        # The packages that a real run would have installed by now are not there.
         return _result(host, evidence, changed=True, actions=[action])
     try:
         upstream = _login(request)
