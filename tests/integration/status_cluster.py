@@ -16,12 +16,9 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 
-#: Where to look for servers when PGTANDEM_TEST_BINDIRS (paths separated by colons) does not name them.
-SEARCHED = ("/usr/lib/postgresql", "/usr/pgsql-")
-
 
 def server_folders() -> list[pathlib.Path]:
-    """The folders of server programs on this machine: said, installed, or in the embedded wheel."""
+    """The folders of server programs on this machine: those in PGTANDEM_TEST_BINDIRS, or installed and in the wheel."""
     said = os.environ.get("PGTANDEM_TEST_BINDIRS")
     if said:
         return [pathlib.Path(path) for path in said.split(":") if path]
