@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import lsn_distance
+
 Node = t.Dict[str, t.Any]
 
 
@@ -35,6 +37,11 @@ def _sender_of(status: t.Mapping[str, t.Any] | None, application: str) -> t.Mapp
     return None
 
 
+def _position(status: Node | None) -> str | None:
+    positions = (status or {}).get("positions") or {}
+    return positions.get("current") or positions.get("replay")
+
+
 def _line(name: str, plan: Node, status: Node | None, upstream_status: Node | None) -> str:
     place = f"{plan['address']}:{plan['port']}"
     if not status:
@@ -52,7 +59,9 @@ def _line(name: str, plan: Node, status: Node | None, upstream_status: Node | No
         words.append(receiver["status"] if receiver else "not streaming")
         sender = _sender_of(upstream_status, plan["application_name"])
         if sender is not None:
-            words.append(f"{sender['sync_state']}, lag {bytes_text(sender['lag_bytes'])}")
+            # Both sides' own positions: what a WAL sender knows of replay is up to wal_receiver_status_interval old.
+            lag = lsn_distance(_position(upstream_status), positions["replay"])
+            words.append(f"{sender['sync_state']}, lag {bytes_text(lag)}")
     return "  ".join(words)
 
 
