@@ -86,6 +86,23 @@ def children_of(pid: int) -> list[Process]:
     return sorted(found)
 
 
+def processes_with_open(path: str) -> list[Process]:
+    """The processes that have a file or folder open, as far as this account may see them, without this one."""
+    wanted = os.path.realpath(path)
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        try:
+            links = [os.readlink(f"/proc/{name}/fd/{number}") for number in os.listdir(f"/proc/{name}/fd")]
+        except OSError:
+            continue
+        title = title_of(int(name)) if wanted in links else None
+        if title:
+            found.append(Process(int(name), title))
+    return sorted(found)
+
+
 _ROLE_TITLES = (
     ("walsender", re.compile(r"\bwal ?sender\b")),
     ("walreceiver", re.compile(r"\bwal ?receiver\b")),

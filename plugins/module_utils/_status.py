@@ -55,6 +55,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._status_queri
     SETTINGS,
     SLOT_COLUMNS,
     current_position_statement,
+    sizes_statement,
     status_statement,
     write_statement,
 )
@@ -136,6 +137,7 @@ def empty_status() -> Status:
         "stale_settings": [],
         "processes": [],
         "collation": None,
+        "sizes": None,
         "written_lsn": None,
     }
 
@@ -148,8 +150,8 @@ def status_without_instance(error: ReplicationError, facts: HostFacts) -> Status
     return status
 
 
-def observe(host: Host, login: Login, *, position: Position = Position.NONE) -> Status:
-    """Look once; C(position) becomes the primary's C(written_lsn)."""
+def observe(host: Host, login: Login, *, position: Position = Position.NONE, sizes: bool = False) -> Status:
+    """Look once; C(position) becomes the primary's C(written_lsn). C(sizes) measures what a base backup would copy."""
     status = empty_status()
     _fill_host(status, host.facts)
     instance = host.instance
@@ -170,7 +172,7 @@ def observe(host: Host, login: Login, *, position: Position = Position.NONE) -> 
     answer = None
     # Without a server of this data directory only an address that the user gave can lead to one.
     if postmaster is not None or login.host or login.unix_socket:
-        answer = _ask(status, host, login, postmaster, position)
+        answer = _ask(status, host, login, postmaster, position, sizes)
     _fill_directory(status, host, answer)
     if postmaster is not None:
         _fill_processes(status, postmaster)
@@ -187,7 +189,7 @@ def _fill_host(status: Status, facts: HostFacts) -> None:
 
 
 def _ask(
-    status: Status, host: Host, login: Login, postmaster: Postmaster | None, position: Position
+    status: Status, host: Host, login: Login, postmaster: Postmaster | None, position: Position, sizes: bool
 ) -> dict[str, t.Any] | None:
     """The server's own answer, None where it gives none; then the status says why."""
     try:
@@ -203,6 +205,8 @@ def _ask(
                 answer = _answer_of(database)
             elif position is Position.CURRENT:
                 status["written_lsn"] = answer["current"]
+            if sizes:
+                status["sizes"] = json.loads(database.value(sizes_statement(database.version)))
             status.update(
                 running=True,
                 accepts_connections=True,

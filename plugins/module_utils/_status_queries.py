@@ -229,6 +229,22 @@ def status_statement(version: int) -> str:
     )
 
 
+def sizes_statement(version: int) -> str:
+    """How much a base backup copies; the server looks at every file, so it is asked only on demand.
+
+    The tablespaces pg_default and pg_global have no place of their own: they are in the data directory.
+    """
+    wal = "(SELECT sum(size)::bigint FROM pg_ls_waldir())" if supports(version, "list_wal_directory") else "NULL"
+    return (
+        "WITH sizes AS (SELECT spcname AS name, pg_tablespace_location(oid) AS location, "
+        "pg_tablespace_size(oid) AS bytes FROM pg_tablespace) SELECT json_build_object("
+        "'data_bytes', (SELECT sum(q.bytes)::bigint FROM sizes q WHERE q.location = ''), "
+        f"'wal_bytes', {wal}, "
+        "'tablespaces', (SELECT coalesce(json_agg(row_to_json(q)), '[]'::json) "
+        "FROM (SELECT name, location, bytes FROM sizes WHERE location <> '' ORDER BY name) q))::text"
+    )
+
+
 def write_statement(version: int) -> str | None:
     """Writes a record that changes no data and returns the position behind it.
 

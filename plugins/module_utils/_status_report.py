@@ -33,6 +33,7 @@ class Request:
     timeout: float
     stable: float
     position: Position
+    sizes: bool
 
     @classmethod
     def make(
@@ -43,6 +44,7 @@ class Request:
         timeout: float,
         stable: float,
         write_position: bool,
+        sizes: bool,
         check_mode: bool,
     ) -> Request:
         """From a module's parameters."""
@@ -57,6 +59,7 @@ class Request:
             timeout=timeout if watched else 0.0,
             stable=stable if watched else 0.0,
             position=position,
+            sizes=sizes,
         )
 
 
@@ -66,7 +69,9 @@ def report(host: Host, request: Request, clock: Clock | None = None) -> dict[str
 
     def look() -> Status:
         nonlocal written
-        status = observe(host, request.login, position=Position.NONE if written else request.position)
+        status = observe(
+            host, request.login, position=Position.NONE if written else request.position, sizes=request.sizes
+        )
         # One position is enough: later looks are to see it replayed, not to write another.
         written = status["written_lsn"] = written or status["written_lsn"]
         return status

@@ -122,6 +122,12 @@ options:
         once.
     type: float
     default: 0
+  sizes:
+    description:
+      - Measure how much a base backup of this server copies, for M(pgtandem.replication.pg_basebackup). The server looks
+        at every file, which takes seconds on a large one.
+    type: bool
+    default: false
   write_position:
     description:
       - On a primary, write one small transactional message into the WAL and return the position behind it
@@ -699,6 +705,36 @@ replication:
           hosts. C(provider) is V(c) for libc, V(i) for ICU, V(b) for the built-in one.
       type: dict
       sample: {provider: c, locale: en_US.UTF-8, version: "2.36"}
+    sizes:
+      description: How much a base backup of this server copies; null without O(sizes).
+      type: dict
+      contains:
+        data_bytes:
+          description: The data without WAL and without the tablespaces below.
+          type: int
+          sample: 300000000000
+        wal_bytes:
+          description: The WAL that is there at the moment; null before 10.
+          type: int
+          sample: 1073741824
+        tablespaces:
+          description: The tablespaces that have a folder of their own.
+          type: list
+          elements: dict
+          sample: [{"name": "fast", "location": "/ssd/fast", "bytes": 12000000000}]
+          contains:
+            name:
+              description: Name.
+              type: str
+              sample: fast
+            location:
+              description: Its folder on this host.
+              type: str
+              sample: /ssd/fast
+            bytes:
+              description: Its size.
+              type: int
+              sample: 12000000000
     written_lsn:
       description: The position behind the message of O(write_position); null on a standby.
       type: str
@@ -767,6 +803,7 @@ def status_options() -> dict[str, t.Any]:
         "timeout": {"type": "float", "default": 0},
         "stable": {"type": "float", "default": 0},
         "write_position": {"type": "bool", "default": False},
+        "sizes": {"type": "bool", "default": False},
     }
 
 
@@ -778,6 +815,7 @@ def request_from(module: AnsibleModule) -> Request:
         timeout=module.params["timeout"],
         stable=module.params["stable"],
         write_position=module.params["write_position"],
+        sizes=module.params["sizes"],
         check_mode=module.check_mode,
     )
 
