@@ -495,9 +495,7 @@ def explained(error: DatabaseError) -> DatabaseError:
     return error
 
 
-def apply_plan(
-    database: Database, request: RoleRequest, plan: RolePlan, method: str, secrets: t.Set[str]
-) -> str:
+def apply_plan(database: Database, request: RoleRequest, plan: RolePlan, method: str, secrets: set[str]) -> str:
     """Run the plan's statement and return it as it may be shown. The verifier joins C(secrets), which never leave."""
     verifier = None
     if plan.set_password:

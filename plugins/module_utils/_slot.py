@@ -142,9 +142,7 @@ def _why_anew(request: SlotRequest, slot: Slot, seen: SlotEvidence) -> str:
     return ""
 
 
-def _plan_absent(
-    name: str, slot: Slot | None, actions: list[str], steps: list[SlotStep], blockers: list[str]
-) -> None:
+def _plan_absent(name: str, slot: Slot | None, actions: list[str], steps: list[SlotStep], blockers: list[str]) -> None:
     if slot is None:
         return
     if slot.active:
@@ -253,9 +251,7 @@ def shown_slot(slot: Slot) -> dict[str, t.Any]:
 
 
 def _diff_of(request: SlotRequest, seen: SlotEvidence, plan: SlotPlan) -> dict[str, t.Any]:
-    before = {
-        slot.name: "invalid" if slot.invalid else "present" for slot in seen.slots if slot.name in request.names
-    }
+    before = {slot.name: "invalid" if slot.invalid else "present" for slot in seen.slots if slot.name in request.names}
     after = dict(before)
     for step in plan.steps:
         if step.drop:

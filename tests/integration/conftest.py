@@ -289,8 +289,15 @@ def run_tasks(tasks: t.Sequence[Task]) -> Results:
         python = os.environ.get("PGTANDEM_TEST_PYTHON", sys.executable)
         done = subprocess.run(
             [
-                str(Path(sys.executable).with_name("ansible-playbook")), "-vvv", "-i", "localhost,", "-c", "local",
-                "-e", f"ansible_python_interpreter={python}", str(playbook),
+                str(Path(sys.executable).with_name("ansible-playbook")),
+                "-vvv",
+                "-i",
+                "localhost,",
+                "-c",
+                "local",
+                "-e",
+                f"ansible_python_interpreter={python}",
+                str(playbook),
             ],  # fmt: skip
             check=False,
             text=True,
@@ -303,6 +310,8 @@ def run_tasks(tasks: t.Sequence[Task]) -> Results:
                 "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).with_name("callback_plugins")),
                 "ANSIBLE_CALLBACKS_ENABLED": "record_results",
                 "ANSIBLE_NOCOLOR": "1",
+                "ANSIBLE_HOME": folder,
+                "ANSIBLE_REMOTE_TMP": f"{folder}/remote",
                 "RECORD_RESULTS": str(record),
                 "LC_ALL": "C.UTF-8",
             },

@@ -203,9 +203,7 @@ def test_an_unmet_synchronous_standby_does_not_hold_the_role_up(make_cluster: Ma
 
 
 def test_a_server_in_sql_ascii(make_cluster: MakeCluster) -> None:
-    cluster = make_cluster(
-        "embedded", "--encoding=SQL_ASCII", "--locale=C", password_encryption="scram-sha-256"
-    )
+    cluster = make_cluster("embedded", "--encoding=SQL_ASCII", "--locale=C", password_encryption="scram-sha-256")
     first, second = run_tasks([task(cluster, name="rößle", password="päß \ufb01")] * 2)
     assert first["changed"] and not second["changed"] and not second["failed"]
     log_in(cluster, "rößle", "päß \ufb01")

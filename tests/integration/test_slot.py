@@ -46,9 +46,7 @@ def test_check_run_check_run(server: Cluster) -> None:
 
 def test_a_slot_that_reserves_nothing_is_made_anew(server: Cluster) -> None:
     server.psql("SELECT pg_create_physical_replication_slot('lazy')")
-    left, made, again = run_tasks(
-        [task(server, "lazy", reserve=False), task(server, "lazy"), task(server, "lazy")]
-    )
+    left, made, again = run_tasks([task(server, "lazy", reserve=False), task(server, "lazy"), task(server, "lazy")])
     assert [result["changed"] for result in (left, made, again)] == [False, True, False]
     assert slots(server) == "lazy+"
     run_module(MODULE, {**server.options, "name": "lazy", "state": "absent"})
@@ -74,20 +72,24 @@ def test_too_few_places_stop_before_the_first(server: Cluster) -> None:
 
 def test_a_slot_in_use_is_not_dropped(server: Cluster) -> None:
     run_module(MODULE, {**server.options, "name": "used"})
+    server.psql("CREATE ROLE reader LOGIN REPLICATION PASSWORD 'secret 20'")
+    program = str(server.bin_directory / "pg_receivewal")
     reader = subprocess.Popen(
-        ["pg_receivewal", "-h", "127.0.0.1", "-p", str(server.port), "-U", "reader", "-S", "used", "-D", server.folder],
-        executable=str(server.bin_directory / "pg_receivewal"),
+        [program, "-h", "127.0.0.1", "-p", str(server.port), "-U", "reader", "-S", "used", "-D", server.folder],
         env={"PGPASSWORD": "secret 20", "PGAPPNAME": "reading"},
         stderr=subprocess.PIPE,
-    ) if server.psql("CREATE ROLE reader LOGIN REPLICATION PASSWORD 'secret 20'; SELECT true") else None  # fmt: skip
-    assert reader is not None
+    )
     try:
         for _unused in range(100):
             if server.psql("SELECT active FROM pg_replication_slots") == "t":
                 break
             time.sleep(0.1)
         present, check, absent = run_tasks(
-            [task(server, "used"), task(server, "used", state="absent", check=True), task(server, "used", state="absent")]
+            [
+                task(server, "used"),
+                task(server, "used", state="absent", check=True),
+                task(server, "used", state="absent"),
+            ]
         )
         assert not present["changed"] and present["slots"][0]["active"]
         for result in (check, absent):

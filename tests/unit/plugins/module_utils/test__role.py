@@ -30,9 +30,7 @@ MISSING = RoleEvidence(RoleState(False))
 
 def seen(*, fits: bool = True, method: str = "scram-sha-256", **state: t.Any) -> RoleEvidence:
     """An existing role that is as it should be, but for what is said."""
-    return RoleEvidence(
-        dataclasses.replace(MADE, **state), method=method, password_fits=fits, valid_until_fits=True
-    )
+    return RoleEvidence(dataclasses.replace(MADE, **state), method=method, password_fits=fits, valid_until_fits=True)
 
 
 def wants(**values: t.Any) -> RoleRequest:
@@ -107,8 +105,7 @@ def test_every_step_to_a_lacking_role_is_told() -> None:
         "Set the password of the role replica as scram-sha-256, which differs",
     )
     assert build_statement(wants(valid_until="2030-01-01"), plan, "VERIFIER").shown == (
-        'ALTER ROLE "replica" LOGIN REPLICATION CONNECTION LIMIT 4 '
-        f"VALID UNTIL '2030-01-01' PASSWORD '{HIDDEN}'"
+        f"ALTER ROLE \"replica\" LOGIN REPLICATION CONNECTION LIMIT 4 VALID UNTIL '2030-01-01' PASSWORD '{HIDDEN}'"
     )
 
 

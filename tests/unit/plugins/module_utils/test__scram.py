@@ -88,7 +88,7 @@ STORED = [
     ),
     (
         "18.6",
-        '\' " \\ : % # $ {{ x }}',
+        "' \" \\ : % # $ {{ x }}",
         "SCRAM-SHA-256$4096:2cfYyqeYREfgAox3OV91Lw==$"
         "Y/0c1LjngBbWF3ea/iyrPx/7j0rXC1BBbTuiDyKLnTg=:fTKV3ShIQewxzvqo/t9HyjNEEjw608eRliIwVxgFc/w=",
     ),
@@ -122,7 +122,7 @@ STORED = [
     ("18.6", "\u0627b\u0628", "md5f728e0a5ab021a748c07dc84de2c95f0"),
     ("18.6", "\U0001f600", "md5af66231bd403c55e597be50afa6f566e"),
     ("18.6", "\U0001f130", "md5489965c7fd2c595c863af5bde02862f9"),
-    ("18.6", '\' " \\ : % # $ {{ x }}', "md58e498f3f56221e100d02671a59be9a34"),
+    ("18.6", "' \" \\ : % # $ {{ x }}", "md58e498f3f56221e100d02671a59be9a34"),
     ("18.6", "a\tb", "md5d1acae21ba1df73f32bf1a0bb990b900"),
     ("18.6", " lead and trail ", "md5ae22355131b3bbc634ef2d1860e2482a"),
     ("18.6", "x" * 202, "md53a55109a665fc9823120120730709a1d"),
@@ -200,7 +200,7 @@ STORED = [
     ),
     (
         "15.18",
-        '\' " \\ : % # $ {{ x }}',
+        "' \" \\ : % # $ {{ x }}",
         "SCRAM-SHA-256$4096:zF/AzpbwgEwrUfpVWYXrkA==$"
         "SbrFTO+E691EXQQiyWh2OriIrxc8ZsKK0LKSUruNGXg=:moWNLsPrVkwJgy4eqjYwGy2Yl14QxrmDjoTLnf+IQOc=",
     ),
