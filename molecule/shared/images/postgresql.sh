@@ -6,12 +6,12 @@
 # installation save its time. Runs inside the host's image. The independent judges are there too.
 set -eu
 export DEBIAN_FRONTEND=noninteractive
-mkdir -p /etc/postgresql-common
-printf 'create_main_cluster = false\n' >/etc/postgresql-common/createcluster.conf
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends postgresql-common >/dev/null
+# Only this one line: the file also says that a cluster has a conf.d.
 sed -i 's/^#*create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
 apt-get install -y -qq --no-install-recommends postgresql python3-psycopg2 check-postgres check-pgactivity >/dev/null
+grep -q '^create_main_cluster = false' /etc/postgresql-common/createcluster.conf
 if [ -n "$(pg_lsclusters --no-header)" ]; then
     echo 'a cluster was made, and none should have been' >&2
     exit 1
