@@ -183,7 +183,7 @@ def up(scenario: Scenario) -> None:
     for host in scenario.hosts:
         if owner_of("container", scenario.container(host.name)) is None:
             arguments = ["--name", scenario.container(host.name), "--hostname", host.name]
-            arguments += ["--network", scenario.network, "--ip", host.address]
+            arguments += ["--network", scenario.network, "--ip", host.address, "--mac-address", hardware_address(host)]
             arguments += ["--label", f"{OWNER_LABEL}={CHECKOUT}", "--label", f"{SCENARIO_LABEL}={scenario.key}"]
             arguments += [argument for mount in host.tmpfs for argument in ("--tmpfs", mount)]
             podman("run", "--detach", "--systemd=always", *engine().run_flags, *arguments, tags[host.image], "/sbin/init")
@@ -208,6 +208,11 @@ def down(scenario: Scenario) -> None:
         podman("network", "rm", "--force", scenario.network)
     shutil.rmtree(scenario.directory, ignore_errors=True)
     say(f"{scenario.key}: {len(found)} hosts are gone")
+
+
+def hardware_address(host: Host) -> str:
+    """Return an address that stays over restarts: with a new one each time, the neighbours' tables hold the old for 20 s."""
+    return ":".join(["02", "42", *(f"{octet:02x}" for octet in ipaddress.IPv4Address(host.address).packed)])
 
 
 def make_key() -> None:
@@ -328,12 +333,14 @@ def start(scenario: Scenario, name: str) -> None:
     """Switch a host on that was stopped or killed."""
     podman("start", scenario.names[name])
     wait_ready(scenario.names[name], scenario.address(name))
+    say(f"{name}: started")
 
 
 def stop(scenario: Scenario, name: str) -> None:
     """Shut a host down in order."""
     end_masters(scenario, name)
     podman("stop", "--time", "60", scenario.names[name])
+    say(f"{name}: stopped")
 
 
 def restart(scenario: Scenario, names: list[str]) -> None:

@@ -23,7 +23,7 @@ import pytest
 import testinfra
 
 DEBIAN_MAJOR = {"bullseye": 13, "bookworm": 15, "trixie": 17}
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = float(os.environ.get("PGTANDEM_LAB_PATIENCE") or 20)
 
 
 def plain(value: dict[str, t.Any]) -> t.Any:
