@@ -8,10 +8,10 @@ from __future__ import annotations
 import secrets
 import typing as t
 
-from conftest import eventually
+from outside import eventually
 
 if t.TYPE_CHECKING:
-    from conftest import Node
+    from outside import Node
 
 
 def test_a_primary_takes_writes(primary: Node) -> None:

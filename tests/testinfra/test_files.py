@@ -12,7 +12,7 @@ import typing as t
 import pytest
 
 if t.TYPE_CHECKING:
-    from conftest import Node
+    from outside import Node
 
 
 def test_the_data_directory_is_private(node: Node) -> None:

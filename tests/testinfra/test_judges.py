@@ -13,10 +13,10 @@ import typing as t
 
 import pytest
 
-from conftest import eventually
+from outside import eventually
 
 if t.TYPE_CHECKING:
-    from conftest import Node
+    from outside import Node
 
 
 def plugin(node: Node, package: str, program: str) -> str:

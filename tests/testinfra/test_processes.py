@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 import typing as t
 
-from conftest import eventually
+from outside import eventually
 
 if t.TYPE_CHECKING:
-    from conftest import Node
+    from outside import Node
 
 SENDER = r"(walsender|wal sender process) "
 RECEIVER = r"(walreceiver|wal receiver process) +streaming"
