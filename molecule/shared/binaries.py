@@ -99,7 +99,11 @@ def from_wheel(known: Origin, directory: pathlib.Path) -> pathlib.Path:
     with zipfile.ZipFile(next(directory.glob("*.whl"))) as wheel:
         wheel.extractall(directory / "wheel")
     if known.kind == "pypi-tree":
-        return next((directory / "wheel").glob("*/pginstall"))
+        # Its programs look for their libraries beside the Python package, so the wheel stays as it is.
+        inside = next((directory / "wheel").glob("*/pginstall")).relative_to(directory / "wheel")
+        for name in ("bin", "lib", "share"):
+            (directory / "wheel" / name).symlink_to(inside / name)
+        return directory / "wheel"
     with tarfile.open(next((directory / "wheel").glob("*/*.tar.gz"))) as archive:
         archive.extractall(directory / "unpacked", filter="tar")
     return next((directory / "unpacked").rglob("bin/postgres")).parents[1]
