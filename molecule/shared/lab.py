@@ -105,7 +105,9 @@ class Scenario:
         """Return inventory name -> container, for the faults."""
         by_address = {host.address: self.container(host.name) for host in self.hosts}
         hostvars = self.inventory["_meta"]["hostvars"]
-        return {name: by_address[v["ansible_host"]] for name, v in hostvars.items() if v.get("ansible_host") in by_address}
+        return {
+            name: by_address[v["ansible_host"]] for name, v in hostvars.items() if v.get("ansible_host") in by_address
+        }
 
     def address(self, name: str) -> str:
         """Return an inventory host's address."""
@@ -186,7 +188,9 @@ def up(scenario: Scenario) -> None:
             arguments += ["--network", scenario.network, "--ip", host.address, "--mac-address", hardware_address(host)]
             arguments += ["--label", f"{OWNER_LABEL}={CHECKOUT}", "--label", f"{SCENARIO_LABEL}={scenario.key}"]
             arguments += [argument for mount in host.tmpfs for argument in ("--tmpfs", mount)]
-            podman("run", "--detach", "--systemd=always", *engine().run_flags, *arguments, tags[host.image], "/sbin/init")
+            podman(
+                "run", "--detach", "--systemd=always", *engine().run_flags, *arguments, tags[host.image], "/sbin/init"
+            )
         else:
             podman("start", scenario.container(host.name))
     for host in scenario.hosts:
@@ -247,7 +251,9 @@ def write_ssh(scenario: Scenario) -> None:
     public = (LAB_DIRECTORY / "id_ed25519.pub").read_text()
     known = []
     for host in scenario.hosts:
-        install = "umask 077; mkdir -p ~ansible/.ssh; cat > ~ansible/.ssh/authorized_keys; chown -R ansible: ~ansible/.ssh"
+        install = (
+            "umask 077; mkdir -p ~ansible/.ssh; cat > ~ansible/.ssh/authorized_keys; chown -R ansible: ~ansible/.ssh"
+        )
         podman("exec", "--interactive", scenario.container(host.name), "sh", "-c", install, stdin=public)
         key = podman("exec", scenario.container(host.name), "cat", "/etc/ssh/ssh_host_ed25519_key.pub").stdout.split()
         known.append(f"{host.address},{host.name} {key[0]} {key[1]}\n")
@@ -379,7 +385,9 @@ def login(scenario: Scenario, name: str, command: list[str]) -> t.NoReturn:
 def main() -> None:
     """Read the command line and do as it says."""
     parser = argparse.ArgumentParser(description="The lab's hosts; see molecule/README.md.")
-    parser.add_argument("--scenario", default=os.environ.get("PGTANDEM_LAB_SCENARIO"), help="key, such as default or versions-14")
+    parser.add_argument(
+        "--scenario", default=os.environ.get("PGTANDEM_LAB_SCENARIO"), help="key, such as default or versions-14"
+    )
     parser.add_argument("--inventory", action="append", default=None, help="inventory source, may be repeated")
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("up", help="bring all hosts up")

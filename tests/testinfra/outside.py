@@ -106,7 +106,9 @@ class Node:
     @property
     def data_directory(self) -> str:
         """Return the data directory."""
-        return t.cast(str, self.vars.get("pgtandem_data_directory") or f"/var/lib/postgresql/{self.major}/{self.instance}")
+        return t.cast(
+            str, self.vars.get("pgtandem_data_directory") or f"/var/lib/postgresql/{self.major}/{self.instance}"
+        )
 
     @property
     def bin_directory(self) -> str:

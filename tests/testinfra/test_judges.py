@@ -57,7 +57,9 @@ def test_pgactivity_finds_every_standby_streaming_and_near(primary: Node) -> Non
     """streaming_delta is critical where a standby that it is told of does not stream, or is behind."""
     options = ["--warning", "32MB,32MB", "--critical", "64MB,64MB"]
     for follower in primary.downstream:
-        name = primary.psql(f"select application_name from pg_stat_replication where client_addr = '{follower.address}' limit 1")
+        name = primary.psql(
+            f"select application_name from pg_stat_replication where client_addr = '{follower.address}' limit 1"
+        )
         options += ["--slave", f"{name} {follower.address}"]
     said = eventually(lambda: accepted(pgactivity(primary, "streaming_delta", *options)))
     assert said, (lambda last: last.stdout + last.stderr)(pgactivity(primary, "streaming_delta", *options))
