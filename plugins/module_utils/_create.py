@@ -12,6 +12,7 @@ import re
 import shutil
 import typing as t
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import filling
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import quote_setting
@@ -76,8 +77,12 @@ def create_configuration(host: Host) -> None:
     if os.path.exists(f"{folder}/{_CREATING}"):
         shutil.rmtree(folder)
         shutil.rmtree(scratch, ignore_errors=True)
+    if host.files.list_names(folder):
+        raise ReplicationError(
+            f"{folder} holds files ({', '.join(host.files.list_names(folder)[:3])}) and no postgresql.conf, so it is "
+            "not a cluster's configuration, and pg_createcluster would refuse it. Move it away and run again."
+        )
     host.files.make_folder(folder, owner=instance.os_user, mode=0o755)
-    host.files.set_owner_and_mode(os.path.dirname(folder), owner=instance.os_user, mode=0o755)
     host.files.write_text(f"{folder}/{_CREATING}", "", owner=instance.os_user, mode=0o644)
     host.runner.run(
         [

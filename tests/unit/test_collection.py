@@ -165,7 +165,7 @@ def test_a_roles_defaults_equal_its_argument_specs(role: Path) -> None:
 #: Generated or captured files, and the licences themselves.
 WITHOUT_HEADER = re.compile(
     r"^(COPYING|LICENSES/.*|CHANGELOG\.(md|rst)|changelogs/(changelog\.yaml|fragments/.*)|tests/.*/fixtures/.*"
-    r"|.*\.(json|png|svg|gif|ico|cast))$"
+    r"|molecule/existing/files/.*|.*\.(json|png|svg|gif|ico|cast))$"
 )
 
 
@@ -261,10 +261,11 @@ PURE = {
     "_names",
     "_quoting",
     "_scram",
+    "_parameters",
     "_versions",
 }
 #: The ways out: run a command, ask the database, touch a file, read the process table.
-WAYS_OUT = {"_database", "_files", "_processes", "_runner"}
+WAYS_OUT = {"_database", "_effective_user", "_files", "_processes", "_runner"}
 #: Modules of Python that reach outside, so not for pure files. Splitting a path (os.path) is pure.
 OUTSIDE = {"glob", "os", "pathlib", "pwd", "shutil", "socket", "subprocess", "sys", "tempfile", "time"}
 
