@@ -1,0 +1,101 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# GNU make. `make` alone lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+COLLECTIONS := $(CURDIR)/$(VENV)/collections
+LINK := $(COLLECTIONS)/ansible_collections/pgtandem/replication
+INVENTORY ?= inventory
+SCENARIOS ?= default
+ALL_SCENARIOS ?= default loopback existing faults $(addprefix versions-,10 11 12 13 14 15 16 17 18)
+ARGS ?=
+
+export PATH := $(BIN):$(PATH)
+export ANSIBLE_COLLECTIONS_PATH := $(COLLECTIONS)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help venv venv-test demo demo-clean lint ruff yamllint shellcheck ansible-lint format types unit sanity \
+	integration molecule molecule-all test test-all build clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# A stamp is older than its requirements file when that changed; the tests' stamp also when the demo's is newer.
+$(VENV)/.stamp: requirements.txt
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
+	@$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	@mkdir -p $(dir $(LINK))
+	@ln -sfn $(CURDIR) $(LINK)
+	@touch $@
+
+$(VENV)/.stamp-test: requirements-test.txt $(VENV)/.stamp
+	@$(BIN)/python -m pip install --quiet --requirement requirements.txt --requirement requirements-test.txt
+	@touch $@
+
+venv: $(VENV)/.stamp  ## the virtual environment .venv: run time and demo
+
+venv-test: $(VENV)/.stamp-test  ## the same, with what the tests need
+
+demo: venv  ## set up a primary and a standby on this machine (INVENTORY=..., ARGS=...)
+	cd playbooks && $(BIN)/ansible-playbook demo_prepare.yml site.yml -i $(INVENTORY) $(ARGS)
+
+demo-clean: venv  ## remove exactly what the demo made
+	cd playbooks && $(BIN)/ansible-playbook demo_clean.yml -i $(INVENTORY) $(ARGS)
+
+lint: ruff yamllint shellcheck ansible-lint  ## these four; make -k lint goes on after the first that fails
+
+ruff: venv-test
+	ruff check
+	ruff format --check
+
+yamllint: venv-test
+	yamllint --strict .
+
+shellcheck: venv-test
+	tests/run-shellcheck
+
+ansible-lint: venv-test
+	ansible-lint --offline
+
+format: venv-test  ## let ruff format the Python files and sort their imports
+	ruff check --select I --fix
+	ruff format
+
+types: venv-test  ## mypy, strict
+	tests/run-mypy
+
+unit: venv-test  ## unit tests and doctests
+	pytest $(ARGS)
+
+sanity: venv-test  ## ansible-test sanity on a clean copy
+	tests/run-sanity $(ARGS)
+
+integration: venv-test  ## modules and roles against real servers on loopback
+	pytest tests/integration $(ARGS)
+
+molecule: venv-test  ## scenarios on real hosts in containers (SCENARIOS=...; installs system packages)
+	tests/install-system-packages molecule
+	@for scenario in $(SCENARIOS); do echo "molecule/run $$scenario"; molecule/run $$scenario || exit; done
+
+molecule-all:  ## the same with every scenario on every version
+	$(MAKE) molecule SCENARIOS="$(ALL_SCENARIOS)"
+
+test:  ## all of the checks and tests, in CI's order, with the time of each
+	tests/run-stages lint types unit sanity integration molecule
+
+test-all:  ## as test, with every molecule scenario on every version
+	TEST_MINUTES=240 tests/run-stages lint types unit sanity integration molecule-all
+
+build: venv  ## the collection's artefact, pgtandem-replication-VERSION.tar.gz
+	$(BIN)/ansible-galaxy collection build --force
+
+clean:  ## remove what the targets above made
+	@test ! -e .demo || { echo "The demo's servers run from $(VENV): make demo-clean first." >&2; exit 1; }
+	rm -rf $(VENV) .cache .ansible .mypy_cache .pytest_cache .ruff_cache tests/output pgtandem-replication-*.tar.gz
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,69 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import (
+    INSTANCE_VARIABLES,
+    LOGIN_VARIABLES,
+    PREFIX,
+    defaults,
+    node_from,
+)
+
+
+class ActionModule(ActionBase):
+    """Resolve one host's variables and read its instance, in one remote run."""
+
+    _requires_connection = True
+    _VALID_ARGS = frozenset({"name", "options", "expect", "timeout", "write_position"})
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        task_vars = task_vars or {}
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        arguments = self._task.args
+        unknown = set(arguments) - self._VALID_ARGS
+        if unknown:
+            raise AnsibleActionFail(f"pg_node has no option {', '.join(sorted(unknown))}.")
+        name = str(arguments.get("name") or task_vars["inventory_hostname"])
+        variable = self._reader(name, task_vars)
+        node = node_from(name, variable, task_vars["groups"])
+        filled = defaults()
+        module_arguments = {
+            key: variable(PREFIX + key, filled[PREFIX + key]) for key in (*INSTANCE_VARIABLES, *LOGIN_VARIABLES)
+        }
+        # What was resolved on the host already counts more than what other hosts can see of its variables.
+        module_arguments.update(arguments.get("options") or {})
+        if not module_arguments["login_password"]:
+            del module_arguments["login_password"]
+        for key in ("expect", "timeout", "write_position"):
+            if key in arguments:
+                module_arguments[key] = arguments[key]
+        answer = self._execute_module(
+            module_name="pgtandem.replication.pg_replication_status",
+            module_args=module_arguments,
+            task_vars=task_vars,
+        )
+        status = answer.pop("replication", None)
+        answer.pop("invocation", None)
+        node["status"] = status
+        result.update(answer, node=node, changed=False)
+        return result
+
+    def _reader(self, name: str, task_vars: dict[str, t.Any]) -> t.Callable[[str, t.Any], t.Any]:
+        """How a host's variables are read: those of this task's own host with what the roles' callers gave them."""
+        own = name == task_vars["inventory_hostname"]
+        variables = task_vars if own else task_vars["hostvars"][name]
+
+        def read(key: str, default: t.Any) -> t.Any:
+            if key not in variables:
+                return default
+            value = variables[key]
+            return self._templar.template(value) if own else value
+
+        return read

@@ -1,0 +1,217 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""The configuration files of an instance: what they hold, what they should hold, and the difference."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import typing as t
+
+from ansible_collections.pgtandem.replication.plugins.module_utils._conf import (
+    Setting,
+    last_values,
+    parse_lines,
+    read_settings,
+    render_settings,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._files import Files
+from ansible_collections.pgtandem.replication.plugins.module_utils._hba import HbaRule, replace_block
+from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import passfile_line
+from ansible_collections.pgtandem.replication.plugins.module_utils._runner import account
+from ansible_collections.pgtandem.replication.plugins.module_utils._versions import major_text, supports
+
+SETTINGS_HEADER = (
+    "Managed by pgtandem.replication: changes here are lost.",
+    "Set parameters in the inventory (pgtandem_parameters), or in a file of your own beside this one.",
+)
+PASSFILE_HEADER = "# Managed by pgtandem.replication\n"
+_RECOVERY_HEADER = ("Managed by pgtandem.replication: changes here are lost.",)
+
+
+class FileChange(t.NamedTuple):
+    """A file and what it is to hold. C(before) None: it is not there yet."""
+
+    path: str
+    before: str | None
+    after: str
+    mode: int
+    secret: bool = False
+
+    @property
+    def needed(self) -> bool:
+        """Whether writing would change anything."""
+        return self.before != self.after
+
+    def as_diff(self) -> dict[str, str]:
+        """One entry of a module's diff; a secret file shows only that it differs."""
+        if self.secret:
+            return {
+                "before_header": self.path,
+                "after_header": self.path,
+                "before": "" if self.before is None else "(content not shown)\n",
+                "after": "(content not shown, differs)\n",
+            }
+        return {
+            "before_header": self.path,
+            "after_header": self.path,
+            "before": self.before or "",
+            "after": self.after,
+        }
+
+
+class _Overlay:
+    """The files as they are, with one of them as it will be."""
+
+    def __init__(self, files: Files, path: str, text: str) -> None:
+        self._files, self._path, self._text = files, path, text
+
+    def read_text(self, path: str) -> str | None:
+        return self._text if path == self._path else self._files.read_text(path)
+
+    def list_names(self, path: str) -> list[str]:
+        names = set(self._files.list_names(path))
+        if path == os.path.dirname(self._path):
+            names.add(os.path.basename(self._path))
+        return sorted(names)
+
+
+def settings_elsewhere(host: Host) -> dict[str, str]:
+    """What the configuration says without our own file; postgresql.auto.conf is judged by itself."""
+    found = read_settings(host.instance.main_file, t.cast(t.Any, host.files))
+    return {name: setting.value for name, setting in last_values(found, without=host.instance.settings_file).items()}
+
+
+def judge_settings(host: Host, values: t.Mapping[str, str]) -> None:
+    """Ask the server program itself whether it would accept these settings, before any file is written.
+
+    C(postgres -C) reads a configuration file and ends. Its errors name the parameter and its range.
+    """
+    with tempfile.TemporaryDirectory(prefix="pgtandem-") as folder:
+        os.chmod(folder, 0o755)
+        path = f"{folder}/postgresql.conf"
+        with open(path, "w", encoding="utf-8") as stream:
+            # A connection string says nothing about ranges and does not have to lie in a file others can read.
+            stream.write(
+                render_settings({name: value for name, value in values.items() if name != "primary_conninfo"}, ())
+            )
+        os.chmod(path, 0o644)
+        answer = host.runner.run(
+            [host.instance.program("postgres"), "-C", "max_connections", "-D", folder],
+            user=host.instance.os_user,
+            check=False,
+        )
+        if answer.status == 0:
+            return
+        said = [
+            re.sub(rf'\s+in file "{re.escape(path)}" line \d+', "", found.group(2))
+            for found in re.finditer(r"(?m)^.*?\b(LOG|HINT|ERROR|FATAL):\s+(.*)$", answer.stderr)
+            if "postgresql.auto.conf" not in found.group(2) and "contains errors" not in found.group(2)
+        ]
+        raise ReplicationError(
+            f"PostgreSQL {host.instance.major} would not start with these parameters: "
+            + ("; ".join(said) or answer.last_lines())
+            + ". Correct pgtandem_parameters. Nothing was written.",
+            problems=said,
+        )
+
+
+def settings_change(host: Host, values: t.Mapping[str, str]) -> FileChange:
+    """Our file of settings."""
+    path = host.instance.settings_file
+    return FileChange(path, host.files.read_text(path), render_settings(values, SETTINGS_HEADER), 0o640)
+
+
+def include_change(host: Host) -> FileChange | None:
+    """postgresql.conf with our file included at its end, None where it is read already."""
+    main, path = host.instance.main_file, host.instance.settings_file
+    probe = _Overlay(host.files, path, "pgtandem.probe = on\n")
+    if any(setting.name == "pgtandem.probe" for setting in read_settings(main, t.cast(t.Any, probe))):
+        return None
+    before = host.files.read_text(main)
+    text = before or ""
+    if text and not text.endswith("\n"):
+        text += "\n"
+    name = os.path.relpath(path, os.path.dirname(main))
+    text += "\n# Settings of pgtandem.replication; the last assignment of a parameter wins.\n"
+    text += f"include_if_exists = '{name}'\n"
+    return FileChange(main, before, text, host.files.mode(main) or 0o640)
+
+
+def hba_change(host: Host, rules: t.Sequence[HbaRule], elsewhere: t.Mapping[str, str]) -> FileChange:
+    """pg_hba.conf with our block."""
+    path = elsewhere.get("hba_file") or host.instance.hba_file
+    before = host.files.read_text(path)
+    return FileChange(path, before, replace_block(before or "", rules), host.files.mode(path) or 0o640)
+
+
+def passfile_path(host: Host) -> str:
+    """The password file; before 10 a connection string cannot name one, and libpq reads only the account's own."""
+    if supports(host.instance.version, "passfile_in_conninfo"):
+        return host.instance.passfile
+    return f"{account(host.instance.os_user).pw_dir}/.pgpass"
+
+
+def passfile_change(host: Host, *, peers: t.Sequence[tuple[str, int]], user: str, password: str) -> FileChange:
+    """The password file with a line for every other host of the cluster, so that any of them can be the upstream."""
+    path = passfile_path(host)
+    before = host.files.read_text(path)
+    if before is not None and not before.startswith(PASSFILE_HEADER):
+        raise ReplicationError(
+            f"{path} is a password file that something else wrote. Name another file in pgtandem_passfile, or move it "
+            "away."
+        )
+    lines = sorted({passfile_line(host=address, port=port, user=user, password=password) for address, port in peers})
+    return FileChange(path, before, PASSFILE_HEADER + "".join(line + "\n" for line in lines), 0o600, secret=True)
+
+
+def recovery_change(host: Host, *, conninfo: str, slot: str | None) -> FileChange:
+    """What makes the instance a standby: an empty standby.signal, or recovery.conf before 12."""
+    directory = host.instance.data_directory
+    if supports(host.instance.version, "standby_signal"):
+        path = f"{directory}/standby.signal"
+        before = host.files.read_text(path)
+        return FileChange(path, before, before or "", 0o600)
+    path = f"{directory}/recovery.conf"
+    values = {"standby_mode": "on", "primary_conninfo": conninfo, "recovery_target_timeline": "latest"}
+    if slot:
+        values["primary_slot_name"] = slot
+    return FileChange(path, host.files.read_text(path), render_settings(values, _RECOVERY_HEADER), 0o600)
+
+
+def overriding(host: Host, values: t.Mapping[str, str]) -> list[Setting]:
+    """Assignments that would win over ours: later files, and whatever ALTER SYSTEM wrote."""
+    path = host.instance.settings_file
+    overlay = _Overlay(host.files, path, render_settings(values, ()))
+    found = read_settings(host.instance.main_file, t.cast(t.Any, overlay))
+    if all(setting.path != path for setting in found):
+        # Our file is about to be included at the very end.
+        found += parse_lines(render_settings(values, ()), path)
+    auto = host.files.read_text(host.instance.auto_file)
+    if auto:
+        found += parse_lines(auto, host.instance.auto_file)
+    winners = last_values(found)
+    return [
+        winners[name]
+        for name in sorted(values)
+        if name in winners and winners[name].path != path and winners[name].value != values[name]
+    ]
+
+
+def refuse_overridden_connection(host: Host, winners: t.Sequence[Setting]) -> None:
+    """A stale primary_conninfo would make the standby follow somebody else, so it stops the run."""
+    bad = [setting for setting in winners if setting.name in ("primary_conninfo", "primary_slot_name")]
+    if bad:
+        where = "; ".join(f"{setting.name} in {setting.path} line {setting.line}" for setting in bad)
+        names = ", ".join(f"ALTER SYSTEM RESET {setting.name}" for setting in bad)
+        raise ReplicationError(
+            f"{where} would win over the value that the inventory gives "
+            f"(PostgreSQL {major_text(host.instance.version)} takes the last one it reads). "
+            f"Take it out there ({names}) and run again."
+        )

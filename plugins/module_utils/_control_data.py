@@ -1,0 +1,84 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""What pg_controldata prints, as a record (manual, pg_controldata)."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+
+_FLOOR_LINES = {
+    "max_connections setting": "max_connections",
+    "max_worker_processes setting": "max_worker_processes",
+    "max_wal_senders setting": "max_wal_senders",
+    "max_prepared_xacts setting": "max_prepared_transactions",
+    "max_locks_per_xact setting": "max_locks_per_transaction",
+}
+
+
+@dataclass(frozen=True)
+class ControlData:
+    """The control file of a data directory."""
+
+    system_identifier: str
+    #: As pg_controldata words it: "in production", "shut down", "in archive recovery", ...
+    state: str
+    timeline: int | None
+    #: Start of the latest checkpoint record.
+    checkpoint_lsn: str | None
+    minimum_recovery_lsn: str | None
+    data_checksums: bool
+    wal_log_hints: bool
+    wal_level: str | None
+    #: The values that the WAL was written with, which a standby must reach.
+    floors: t.Mapping[str, int]
+
+    def as_result(self) -> dict[str, t.Any]:
+        """Plain values for a module's result."""
+        return {
+            "system_identifier": self.system_identifier,
+            "state": self.state,
+            "timeline": self.timeline,
+            "checkpoint_lsn": self.checkpoint_lsn,
+            "minimum_recovery_lsn": self.minimum_recovery_lsn,
+            "data_checksums": self.data_checksums,
+            "wal_log_hints": self.wal_log_hints,
+            "wal_level": self.wal_level,
+            "floors": dict(self.floors),
+        }
+
+
+def parse_control_data(text: str) -> ControlData:
+    """Read the English output of pg_controldata."""
+    values: dict[str, str] = {}
+    for line in text.splitlines():
+        name, colon, value = line.partition(":")
+        if colon:
+            values[name.strip()] = value.strip()
+    if "Database system identifier" not in values:
+        raise ReplicationError("pg_controldata printed no system identifier; its output began: " + text[:200])
+    timeline = values.get("Latest checkpoint's TimeLineID", "")
+    # The floors follow a field that came with format 1201 (version 12): a newer program shows older files shifted.
+    format_number = int(values.get("pg_control version number", "0"))
+    shifted = format_number < 1201 and "max_wal_senders setting" in values
+    return ControlData(
+        system_identifier=values["Database system identifier"],
+        state=values.get("Database cluster state", ""),
+        # A newer pg_controldata misreads this field of version 10: no real timeline is that large.
+        timeline=int(timeline) if timeline.isdigit() and 0 < int(timeline) < 1_000_000 else None,
+        checkpoint_lsn=values.get("Latest checkpoint location"),
+        minimum_recovery_lsn=values.get("Minimum recovery ending location"),
+        data_checksums=values.get("Data page checksum version", "0") != "0",
+        wal_log_hints=values.get("wal_log_hints setting", "off") == "on",
+        wal_level=values.get("wal_level setting"),
+        floors={
+            name: int(values[line])
+            for line, name in _FLOOR_LINES.items()
+            if values.get(line, "").isdigit() and not shifted
+        },
+    )

@@ -1,0 +1,104 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""Make an instance that is not there: its data directory with initdb, and with Debian's layout its configuration."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import typing as t
+
+from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import filling
+from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import quote_setting
+from ansible_collections.pgtandem.replication.plugins.module_utils._versions import default_auth_method
+
+#: initdb's locale must not depend on who runs it.
+_LOCALE = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
+
+#: In Debian's configuration folder while it is being made.
+_CREATING = ".pgtandem-creating"
+
+_CONFIGURATION_FILES = ("postgresql.conf", "pg_hba.conf", "pg_ident.conf")
+
+
+def initdb_command(host: Host, *, directory: str, superuser: str, options: t.Sequence[str]) -> list[str]:
+    """initdb with peer authentication through the socket and passwords over TCP (manual, initdb)."""
+    return [
+        host.instance.program("initdb"),
+        f"--pgdata={directory}",
+        f"--username={superuser}",
+        "--auth-local=peer",
+        f"--auth-host={default_auth_method(host.instance.version)}",
+        *options,
+    ]
+
+
+def create_cluster(host: Host, *, superuser: str, options: t.Sequence[str]) -> None:
+    """Fill the empty data directory with a new cluster."""
+    instance = host.instance
+    with filling(host) as incoming:
+        if not incoming.is_whole():
+            incoming.begin("initdb")
+            host.runner.run(
+                initdb_command(host, directory=incoming.path, superuser=superuser, options=options),
+                user=instance.os_user,
+                environment=_LOCALE,
+                keep_open=[incoming.lock],
+            )
+            if instance.config_directory != instance.data_directory:
+                for name in _CONFIGURATION_FILES:
+                    os.unlink(f"{incoming.path}/{name}")
+        incoming.finish()
+
+
+def lacks_configuration(host: Host) -> bool:
+    """Whether Debian's configuration of the instance is not there, or was left half made by an earlier run of ours."""
+    instance = host.instance
+    if instance.layout != "debian":
+        return False
+    return not os.path.exists(instance.main_file) or os.path.exists(f"{instance.config_directory}/{_CREATING}")
+
+
+def create_configuration(host: Host) -> None:
+    """Let postgresql-common make the configuration of a cluster whose data directory is there.
+
+    pg_createcluster can take over a data directory, but it drops that directory when it fails. So it makes its
+    cluster on a scratch directory, and the configuration is pointed at the real one afterwards.
+    """
+    instance = host.instance
+    folder = instance.config_directory
+    scratch = f"{instance.data_directory}.pgtandem-scratch"
+    if os.path.exists(f"{folder}/{_CREATING}"):
+        shutil.rmtree(folder)
+        shutil.rmtree(scratch, ignore_errors=True)
+    host.files.make_folder(folder, owner=instance.os_user, mode=0o755)
+    host.files.set_owner_and_mode(os.path.dirname(folder), owner=instance.os_user, mode=0o755)
+    host.files.write_text(f"{folder}/{_CREATING}", "", owner=instance.os_user, mode=0o644)
+    host.runner.run(
+        [
+            "pg_createcluster",
+            "--quiet",
+            f"--user={instance.os_user}",
+            f"--port={instance.port}",
+            f"--datadir={scratch}",
+            "--start-conf=auto",
+            instance.major,
+            instance.name,
+            "--",
+            "--no-sync",
+        ],
+        environment=_LOCALE,
+    )
+    text = host.files.read_text(instance.main_file) or ""
+    line = f"data_directory = {quote_setting(instance.data_directory)}"
+    text, replaced = re.subn(r"(?m)^\s*data_directory\s*=.*$", lambda _found: line, text)
+    host.files.write_text(
+        instance.main_file, text if replaced else text + line + "\n", owner=instance.os_user, mode=0o644
+    )
+    shutil.rmtree(scratch)
+    host.files.remove_file(f"{folder}/{_CREATING}")

@@ -1,0 +1,250 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""The way out to a server: psycopg 3 or psycopg2 behind one small interface."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import typing as t
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._runner import account
+
+_DRIVER = ""
+psycopg2: t.Any = None
+# Where both are there psycopg2 is taken: its import takes a fifth of the time of psycopg 3's, at every module run.
+try:
+    import psycopg2
+    import psycopg2.extensions
+    import psycopg2.extras
+
+    _DRIVER = "psycopg2"
+except ImportError:
+    with contextlib.suppress(ImportError):
+        import psycopg
+
+        _DRIVER = "psycopg"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to connect, and as whom. C(host) may be a socket directory. C(os_user) is the account that opens the
+    socket, for peer authentication; only root can take another one."""
+
+    host: str
+    port: int
+    user: str
+    password: str | None = None
+    dbname: str = "postgres"
+    os_user: str | None = None
+    #: sslmode and the like, as libpq names them.
+    options: t.Mapping[str, str] | None = None
+    connect_timeout: int = 10
+
+    def arguments(self, *, replication: bool) -> dict[str, t.Any]:
+        """Keyword arguments for the driver."""
+        values: dict[str, t.Any] = {
+            "host": self.host,
+            "port": self.port,
+            "user": self.user,
+            "dbname": self.dbname,
+            "connect_timeout": self.connect_timeout,
+            "application_name": "pgtandem",
+            # From a cluster that initdb made in the C locale psycopg would return bytes for text, and psycopg2 would
+            # look for a codec while the effective user is one who may not be able to read this Python's library.
+            "client_encoding": "UTF8",
+        }
+        if self.password is not None:
+            values["password"] = self.password
+        values.update(self.options or {})
+        if replication:
+            values["replication"] = "true"
+        return values
+
+    def shown(self) -> str:
+        """For messages."""
+        return f"{self.host}:{self.port} as {self.user}"
+
+
+def driver_name() -> str:
+    """psycopg, psycopg2, or nothing."""
+    return _DRIVER
+
+
+def require_driver() -> None:
+    """Stop with advice where no driver is installed."""
+    if not _DRIVER:
+        raise ReplicationError(
+            f"The Python at {sys.executable} on this host has neither psycopg nor psycopg2. Install python3-psycopg2 "
+            "(Debian, Red Hat) or the PyPI package psycopg2-binary for that interpreter; with pgtandem_manage_packages "
+            "the roles do it."
+        )
+
+
+class Database(ABC):
+    """One session. Every statement commits at once."""
+
+    #: server_version_num
+    version: int
+
+    @abstractmethod
+    def rows(self, sql: str, parameters: t.Sequence[t.Any] = ()) -> list[dict[str, t.Any]]:
+        """The rows of a query."""
+
+    @abstractmethod
+    def execute(self, sql: str, parameters: t.Sequence[t.Any] = ()) -> None:
+        """Run a statement that returns nothing."""
+
+    @abstractmethod
+    def encrypt_password(self, *, password: str, role: str, method: str) -> str:
+        """The verifier to store, made on this side so that the password itself is never sent in a statement."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the session."""
+
+    def row(self, sql: str, parameters: t.Sequence[t.Any] = ()) -> dict[str, t.Any] | None:
+        """The first row, None where there is none."""
+        found = self.rows(sql, parameters)
+        return found[0] if found else None
+
+    def value(self, sql: str, parameters: t.Sequence[t.Any] = ()) -> t.Any:
+        """The first column of the first row, None where there is none."""
+        row = self.row(sql, parameters)
+        return next(iter(row.values())) if row else None
+
+    def setting(self, name: str) -> str:
+        """A parameter as SHOW prints it."""
+        return t.cast(str, self.value("SELECT current_setting(%s)", [name]))
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_unused: object) -> None:
+        self.close()
+
+
+def _server_line(error: Exception) -> str:
+    """The server's or libpq's own words, without the driver's framing."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    return "; ".join(lines) or type(error).__name__
+
+
+class _DriverDatabase(Database):
+    """Both drivers follow the DB API closely enough to share this."""
+
+    def __init__(self, connection: t.Any, errors: type[Exception], cursor_arguments: dict[str, t.Any]) -> None:
+        self._connection = connection
+        self._errors = errors
+        self._cursor_arguments = cursor_arguments
+        self.version = int(connection.info.server_version if _DRIVER == "psycopg" else connection.server_version)
+
+    def _run(self, sql: str, parameters: t.Sequence[t.Any], fetch: bool) -> list[dict[str, t.Any]]:
+        try:
+            with self._connection.cursor(**self._cursor_arguments) as cursor:
+                # Without parameters a percent sign in the statement stays one.
+                cursor.execute(sql, list(parameters) or None)
+                if not fetch:
+                    return []
+                names = [column[0] for column in cursor.description]
+                return [dict(zip(names, row)) for row in cursor.fetchall()]
+        except self._errors as error:
+            raise DatabaseError(
+                _server_line(error), sqlstate=getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+            ) from error
+
+    def rows(self, sql: str, parameters: t.Sequence[t.Any] = ()) -> list[dict[str, t.Any]]:
+        return self._run(sql, parameters, True)
+
+    def execute(self, sql: str, parameters: t.Sequence[t.Any] = ()) -> None:
+        self._run(sql, parameters, False)
+
+    def encrypt_password(self, *, password: str, role: str, method: str) -> str:
+        if _DRIVER == "psycopg":
+            made = self._connection.pgconn.encrypt_password(password.encode(), role.encode(), method.encode())
+            return t.cast(bytes, made).decode()
+        made = psycopg2.extensions.encrypt_password(password, role, scope=self._connection, algorithm=method)
+        return t.cast(str, made)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@contextlib.contextmanager
+def _effective_user(name: str | None) -> t.Iterator[None]:
+    """Take another account's uid while a socket is opened: peer authentication looks at the effective uid."""
+    if name is None or os.geteuid() != 0 or account(name).pw_uid == 0:
+        yield
+        return
+    os.seteuid(account(name).pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def connect(target: Target) -> Database:
+    """Open a session; C(DatabaseError) holds the server's own line when it is refused."""
+    require_driver()
+    with _effective_user(target.os_user):
+        if _DRIVER == "psycopg":
+            try:
+                connection = psycopg.connect(
+                    **target.arguments(replication=False), autocommit=True, cursor_factory=psycopg.ClientCursor
+                )
+            except psycopg.Error as error:
+                raise DatabaseError(_server_line(error), sqlstate=error.sqlstate) from error
+            return _DriverDatabase(connection, psycopg.Error, {})
+        try:
+            connection = psycopg2.connect(**target.arguments(replication=False))
+        except psycopg2.Error as error:
+            raise DatabaseError(_server_line(error), sqlstate=error.pgcode) from error
+        connection.autocommit = True
+        return _DriverDatabase(connection, psycopg2.Error, {})
+
+
+class Identity(t.NamedTuple):
+    """The answer to IDENTIFY_SYSTEM (manual, Streaming Replication Protocol), with the server's version."""
+
+    system_identifier: str
+    timeline: int
+    lsn: str
+    version: int
+
+
+def identify_system(target: Target) -> Identity:
+    """Log in for replication, which proves that a standby could, and ask the server who it is."""
+    require_driver()
+    with _effective_user(target.os_user):
+        if _DRIVER == "psycopg":
+            try:
+                with psycopg.connect(**target.arguments(replication=True), autocommit=True) as connection:
+                    answer = connection.pgconn.exec_(b"IDENTIFY_SYSTEM")
+                    # A replication session ends its result with other tags than a query; the values say enough.
+                    values = [(answer.get_value(0, column) or b"").decode() for column in range(3)]
+                    version = connection.info.server_version
+            except psycopg.Error as error:
+                raise DatabaseError(_server_line(error), sqlstate=error.sqlstate) from error
+            return Identity(values[0], int(values[1]), values[2], version)
+        try:
+            session = psycopg2.connect(
+                connection_factory=psycopg2.extras.PhysicalReplicationConnection,
+                **{name: value for name, value in target.arguments(replication=False).items() if name != "dbname"},
+            )
+            try:
+                with session.cursor() as cursor:
+                    cursor.execute("IDENTIFY_SYSTEM")
+                    row = cursor.fetchone()
+                version = session.server_version
+            finally:
+                session.close()
+        except psycopg2.Error as error:
+            raise DatabaseError(_server_line(error), sqlstate=error.pgcode) from error
+        return Identity(str(row[0]), int(row[1]), str(row[2]), int(version))

@@ -1,0 +1,106 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""The managed block of pg_hba.conf (manual, The pg_hba.conf File): pure text in, text out.
+
+The server takes the first line that matches, so the block goes to the top of a file that does not have it yet, and
+stays where it is in one that does. Everything outside the block belongs to the user and is kept to the letter.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import typing as t
+
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import quote_identifier
+
+BEGIN = "# BEGIN pgtandem.replication (managed: changes between these marks are lost)"
+END = "# END pgtandem.replication"
+
+_TYPES = ("local", "host", "hostssl", "hostnossl", "hostgssenc", "hostnogssenc")
+#: Words that mean something to the server in the database or user field, and so are never quoted.
+_KEYWORDS = ("all", "replication", "sameuser", "samerole", "samegroup")
+
+
+class HbaRule(t.NamedTuple):
+    """One line. C(address) is empty for C(local)."""
+
+    type: str
+    database: str
+    user: str
+    address: str
+    method: str
+    options: str = ""
+
+
+def _field(text: str) -> str:
+    if text in _KEYWORDS or re.match(r"^[+]?[A-Za-z0-9_,]+\Z", text):
+        return text
+    # Inside quotes the plus sign would be a letter of the name.
+    return "+" + quote_identifier(text[1:]) if text.startswith("+") else quote_identifier(text)
+
+
+def peer_address(text: str) -> str:
+    """An address or a name as the address field wants it: one host, nothing wider.
+
+    >>> peer_address("10.12.12.12"), peer_address("fe80::1"), peer_address("pg1.example.com")
+    ('10.12.12.12/32', 'fe80::1/128', 'pg1.example.com')
+    """
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return text
+    return f"{address}/{address.max_prefixlen}"
+
+
+def rule_from(values: t.Mapping[str, t.Any]) -> HbaRule:
+    """A rule as the user wrote it, with what can be known to be wrong refused; the server judges the rest."""
+    known = ("type", "database", "user", "address", "method", "options")
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ReplicationError(f"A rule for pg_hba.conf has no {', '.join(unknown)}; it has {', '.join(known)}.")
+    rule = HbaRule(**{name: str(values.get(name) or "") for name in known})
+    rule = rule._replace(type=rule.type or "host", database=rule.database or "all", user=rule.user or "all")
+    if rule.type not in _TYPES:
+        raise ReplicationError(f"{rule.type!r} is no connection type of pg_hba.conf; those are {', '.join(_TYPES)}.")
+    if not rule.method:
+        raise ReplicationError(f"The rule for pg_hba.conf {dict(values)} has no method, such as scram-sha-256.")
+    if (rule.type == "local") == bool(rule.address):
+        raise ReplicationError(
+            f"The rule for pg_hba.conf {dict(values)} "
+            + ("is local, so it has no address." if rule.type == "local" else "needs an address, such as 10.0.0.0/8.")
+        )
+    if any(char in field for field in rule for char in "\n\r"):
+        raise ReplicationError("A rule for pg_hba.conf cannot hold a line break.")
+    return rule
+
+
+def render_rule(rule: HbaRule) -> str:
+    """The rule as a line.
+
+    >>> render_rule(HbaRule("host", "replication", "replica", "10.12.12.12/32", "scram-sha-256"))
+    'host replication replica 10.12.12.12/32 scram-sha-256'
+    """
+    fields = [rule.type, _field(rule.database), _field(rule.user), rule.address, rule.method, rule.options]
+    return " ".join(field for field in fields if field)
+
+
+def replace_block(text: str, rules: t.Sequence[HbaRule]) -> str:
+    """The file with its managed block holding exactly these rules."""
+    block = "\n".join([BEGIN] + [render_rule(rule) for rule in rules] + [END]) + "\n"
+    lines = text.splitlines(keepends=True)
+    marks = [line.rstrip("\r\n") for line in lines]
+    begins, ends = marks.count(BEGIN), marks.count(END)
+    if begins == 0 and ends == 0:
+        return block + text
+    if begins != 1 or ends != 1 or marks.index(END) < marks.index(BEGIN):
+        raise ReplicationError(
+            "The marks of the managed block in pg_hba.conf are damaged. It needs exactly one line "
+            f"'{BEGIN}' and after it one line '{END}', or neither of them."
+        )
+    first, last = marks.index(BEGIN), marks.index(END)
+    return "".join(lines[:first]) + block + "".join(lines[last + 1 :])

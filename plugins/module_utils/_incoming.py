@@ -1,0 +1,106 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""Fill a data directory in a way that a crash at any moment leaves either nothing, half a copy that is provably
+ours, or the whole.
+
+Everything grows in one folder inside the data directory. When it is whole, its entries move up, the control file's
+folder last, since a server does not start without it. A lock on the data directory is held all the while, and by the
+programs that fill it, so that it ends with the last of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import time
+import typing as t
+
+from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import (
+    INCOMING,
+    INCOMING_MARKER,
+    DirectoryState,
+    classify,
+    describe,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+from ansible_collections.pgtandem.replication.plugins.module_utils._server import look_at_directory
+
+_LAST = ("PG_VERSION", "global")
+
+
+class Incoming:
+    """A data directory that is being filled. Make one with C(filling)."""
+
+    def __init__(self, host: Host, lock: int) -> None:
+        self._host = host
+        self._directory = host.instance.data_directory
+        #: The descriptor that holds the lock; programs that write here inherit it.
+        self.lock = lock
+        #: Where the new cluster grows.
+        self.path = f"{self._directory}/{INCOMING}"
+
+    @property
+    def _marker(self) -> str:
+        return f"{self._directory}/{INCOMING_MARKER}"
+
+    def _write_marker(self, content: t.Mapping[str, t.Any]) -> None:
+        self._host.files.write_text(
+            self._marker, json.dumps(content, sort_keys=True) + "\n", owner=self._host.instance.os_user, mode=0o600
+        )
+
+    def is_whole(self) -> bool:
+        """Whether an earlier run had everything and was stopped while moving it up."""
+        text = self._host.files.read_text(self._marker)
+        try:
+            return bool(text) and json.loads(t.cast(str, text)).get("phase") == "whole"
+        except ValueError:
+            return False
+
+    def begin(self, purpose: str) -> None:
+        """Clear what an earlier run of ours left and say on disk what is about to be done."""
+        if os.path.lexists(self.path):
+            shutil.rmtree(self.path)
+        self._write_marker({"phase": "filling", "purpose": purpose, "started": time.time(), "pid": os.getpid()})
+
+    def finish(self) -> None:
+        """Move the whole cluster up. Safe to repeat from any point."""
+        self._write_marker({"phase": "whole"})
+        names = self._host.files.list_names(self.path)
+        for name in [name for name in names if name not in _LAST] + [name for name in _LAST if name in names]:
+            os.rename(f"{self.path}/{name}", f"{self._directory}/{name}")
+        self._host.files.sync_folder(self._directory)
+        if os.path.isdir(self.path):
+            os.rmdir(self.path)
+        self._host.files.remove_file(self._marker)
+
+
+@contextlib.contextmanager
+def filling(host: Host) -> t.Iterator[Incoming]:
+    """Take the lock of a data directory that may be filled: absent, empty, or holding what we left half done."""
+    directory = host.instance.data_directory
+    if not os.path.lexists(directory):
+        host.files.make_folder(directory, owner=host.instance.os_user, mode=0o700)
+    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ReplicationError(
+                f"Another run is filling {directory} right now (it holds the lock on that directory). "
+                "Wait for its end and run again."
+            ) from None
+        # Only now nobody else can change it, so only now what was seen still counts.
+        evidence = look_at_directory(host)
+        if classify(evidence) not in (DirectoryState.EMPTY, DirectoryState.INCOMING):
+            raise ReplicationError(f"Nothing was copied: {describe(evidence)}.")
+        host.files.set_owner_and_mode(directory, owner=host.instance.os_user, mode=0o700)
+        yield Incoming(host, lock)
+    finally:
+        os.close(lock)

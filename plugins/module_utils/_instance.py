@@ -1,0 +1,435 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""An instance in the state that is asked for: made, configured, running. Observe, plan, apply, report."""
+
+from __future__ import annotations
+
+import os
+import time
+import typing as t
+from dataclasses import dataclass, field
+
+from ansible_collections.pgtandem.replication.plugins.module_utils._configuration import (
+    FileChange,
+    hba_change,
+    include_change,
+    judge_settings,
+    overriding,
+    passfile_change,
+    passfile_path,
+    recovery_change,
+    refuse_overridden_connection,
+    settings_change,
+    settings_elsewhere,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._create import (
+    create_cluster,
+    create_configuration,
+    lacks_configuration,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import (
+    DirectoryEvidence,
+    DirectoryState,
+    classify,
+    describe,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._database import Database
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._hba import HbaRule
+from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import Needs, compose, normalise
+from ansible_collections.pgtandem.replication.plugins.module_utils._processes import listener_on
+from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import format_conninfo
+from ansible_collections.pgtandem.replication.plugins.module_utils._server import (
+    Login,
+    find_postmaster,
+    look_at_directory,
+    open_database,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._service import Service, service_of
+from ansible_collections.pgtandem.replication.plugins.module_utils._versions import supports
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """Whom a standby follows."""
+
+    host: str
+    port: int
+    user: str
+    application_name: str
+    slot: str | None = None
+    #: More options of libpq for the connection, sslmode and the like.
+    options: t.Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class InstanceRequest:
+    """What the user asks of an instance. C(upstream) makes it a standby."""
+
+    parameters: t.Mapping[str, t.Any]
+    hba_rules: tuple[HbaRule, ...]
+    login: Login
+    upstream: Upstream | None = None
+    #: (address, port) of every server that this one may have to follow.
+    peers: tuple[tuple[str, int], ...] = ()
+    replication_user: str = ""
+    replication_password: str | None = None
+    senders: int = 0
+    floors: t.Mapping[str, int] = field(default_factory=dict)
+    listen_addresses: str = ""
+    initdb_options: tuple[str, ...] = ()
+    timeout: int = 300
+
+
+@dataclass
+class Report:
+    """What was done, or would be."""
+
+    actions: list[str] = field(default_factory=list)
+    diff: list[dict[str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def _conninfo(host: Host, upstream: Upstream) -> str:
+    """primary_conninfo with only what every libpq of that major knows, and never a password."""
+    options = {"host": upstream.host, "port": str(upstream.port), "user": upstream.user}
+    if supports(host.instance.version, "passfile_in_conninfo"):
+        options["passfile"] = passfile_path(host)
+    options["application_name"] = upstream.application_name
+    options.update(upstream.options)
+    return format_conninfo(options)
+
+
+def refusal(request: InstanceRequest, evidence: DirectoryEvidence, *, check_mode: bool) -> str | None:
+    """Why this directory cannot become what is asked, None where it can (pure)."""
+    state = classify(evidence)
+    if request.upstream is None:
+        if state in (DirectoryState.ABSENT, DirectoryState.EMPTY, DirectoryState.INCOMING, DirectoryState.PRIMARY):
+            return None
+        if state is DirectoryState.STANDBY:
+            return (
+                f"{describe(evidence)}, and it is asked to be a primary. Nothing was changed. If it was demoted on "
+                "purpose, correct the inventory; if it is to be promoted, promote it first."
+            )
+    else:
+        if state is DirectoryState.STANDBY:
+            return None
+        if check_mode and state in (DirectoryState.ABSENT, DirectoryState.EMPTY, DirectoryState.INCOMING):
+            return None
+        if state is DirectoryState.PRIMARY:
+            return (
+                f"{describe(evidence)}, and it is asked to be a standby. Nothing was changed, since its data would be "
+                "lost. Take the host out of the standbys, or move that directory away yourself and run again."
+            )
+        if state in (DirectoryState.ABSENT, DirectoryState.EMPTY, DirectoryState.INCOMING):
+            return f"{describe(evidence)}: a standby begins with a base backup (module pg_basebackup)."
+    return f"Nothing was changed: {describe(evidence)}. Move it away, or name another data directory."
+
+
+def _needs(host: Host, request: InstanceRequest, evidence: DirectoryEvidence) -> Needs:
+    floors = dict(request.floors)
+    if request.upstream is not None and evidence.control is not None:
+        for name, value in evidence.control.floors.items():
+            floors[name] = max(value, floors.get(name, 0))
+    return Needs(
+        senders=request.senders,
+        floors=floors,
+        port=host.instance.port,
+        listen_addresses=request.listen_addresses,
+        primary_conninfo=_conninfo(host, request.upstream) if request.upstream else None,
+        primary_slot_name=request.upstream.slot if request.upstream else None,
+    )
+
+
+def _check_port(host: Host, evidence: DirectoryEvidence) -> None:
+    if evidence.running_pid is not None:
+        return
+    who = listener_on(host.instance.port)
+    if who is not None:
+        raise ReplicationError(
+            f"Port {host.instance.port} of this host is taken by {who}, so the instance in "
+            f"{host.instance.data_directory} could not start. Stop that, or set another pgtandem_port. "
+            "Nothing was changed."
+        )
+
+
+def _check_running_port(host: Host) -> None:
+    postmaster = find_postmaster(host)
+    managed = os.path.exists(host.instance.settings_file)
+    if postmaster is not None and postmaster.port != host.instance.port and not managed:
+        raise ReplicationError(
+            f"The server of {host.instance.data_directory} listens on port {postmaster.port}, and the inventory says "
+            f"{host.instance.port}. Set pgtandem_port: {postmaster.port} for this host, or change the port yourself."
+        )
+
+
+def _files(host: Host, request: InstanceRequest, values: t.Mapping[str, str]) -> list[FileChange]:
+    """Every file in the order in which it is safe to write them."""
+    elsewhere = settings_elsewhere(host)
+    found: list[FileChange | None] = []
+    if request.replication_password is not None and request.peers:
+        found.append(
+            passfile_change(
+                host, peers=request.peers, user=request.replication_user, password=request.replication_password
+            )
+        )
+    found.append(settings_change(host, values))
+    found.append(include_change(host))
+    found.append(hba_change(host, request.hba_rules, elsewhere))
+    if request.upstream is not None:
+        found.append(recovery_change(host, conninfo=_conninfo(host, request.upstream), slot=request.upstream.slot))
+    return [change for change in found if change is not None and change.needed]
+
+
+def _write(host: Host, change: FileChange) -> None:
+    folder = os.path.dirname(change.path)
+    if not os.path.isdir(folder):
+        host.files.make_folder(folder, owner=host.instance.os_user, mode=0o755)
+    host.files.write_text(change.path, change.after, owner=host.instance.os_user, mode=change.mode)
+
+
+def _write_hba(host: Host, change: FileChange, database: Database | None) -> None:
+    """Write pg_hba.conf and let the server judge it before it is loaded; what it refuses is taken back."""
+    _write(host, change)
+    if database is None or not supports(database.version, "hba_file_rules"):
+        return
+    errors = database.rows("SELECT line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL")
+    if errors:
+        lines = change.after.splitlines()
+        host.files.write_text(change.path, change.before or "", owner=host.instance.os_user, mode=change.mode)
+        raise ReplicationError(
+            f"The server refuses {change.path}: "
+            + "; ".join(
+                f"line {row['line_number']} '{lines[row['line_number'] - 1]}': {row['error']}" for row in errors
+            )
+            + ". The file was put back as it was and not loaded. Correct pgtandem_hba_rules, or the line itself.",
+            problems=[row["error"] for row in errors],
+        )
+
+
+def _reload(database: Database) -> None:
+    """Have the server read its files again and wait until it has."""
+    before = database.value("SELECT pg_conf_load_time()::text")
+    database.execute("SELECT pg_reload_conf()")
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and database.value("SELECT pg_conf_load_time()::text") == before:
+        time.sleep(0.02)
+
+
+def waiting_for_restart(database: Database, names: t.Container[str]) -> list[str]:
+    """Those of our parameters that the running server will take over only by a restart."""
+    if not supports(database.version, "pending_restart"):
+        return []
+    rows = database.rows("SELECT name FROM pg_settings WHERE pending_restart ORDER BY name")
+    return [row["name"] for row in rows if row["name"] in names]
+
+
+def _needs_restart_when_checked(
+    database: Database, change: FileChange | None, values: t.Mapping[str, str]
+) -> list[str]:
+    """What check mode says of a settings file that is not written: the changed names that only a restart takes over."""
+    if change is None:
+        return []
+    rows = database.rows("SELECT name FROM pg_settings WHERE context = 'postmaster'")
+    fixed = {row["name"] for row in rows}
+    before = set((change.before or "").splitlines())
+    changed = {line.split(" ", 1)[0] for line in change.after.splitlines() if line not in before}
+    return sorted(
+        name
+        for name in changed & fixed & set(values)
+        if database.value("SELECT setting FROM pg_settings WHERE name = %s", [name]) != values[name]
+    )
+
+
+def _recovery_conf_waits(host: Host) -> bool:
+    """Whether recovery.conf is newer than the server that should have read it (before 12)."""
+    instance = host.instance
+    if supports(instance.version, "standby_signal"):
+        return False
+    pid_file = f"{instance.data_directory}/postmaster.pid"
+    recovery = f"{instance.data_directory}/recovery.conf"
+    if not (os.path.exists(pid_file) and os.path.exists(recovery)):
+        return False
+    started = int((host.files.read_text(pid_file) or "").splitlines()[2])
+    return os.stat(recovery).st_mtime > started + 1
+
+
+def _open_when_up(host: Host, login: Login, timeout: int) -> Database | None:
+    """A session as soon as the server gives one; None for a standby that is not consistent yet."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return open_database(host, login, find_postmaster(host))
+        except DatabaseError as error:
+            # 57P03: the database system is starting up.
+            starting = (
+                error.sqlstate == "57P03" or "starting up" in error.message or "not yet accepting" in error.message
+            )
+            if not starting:
+                raise
+            if time.monotonic() > deadline:
+                return None
+        time.sleep(0.05)
+
+
+def _configure_running(
+    host: Host,
+    request: InstanceRequest,
+    changes: list[FileChange],
+    values: t.Mapping[str, str],
+    service: Service,
+    report: Report,
+    *,
+    check_mode: bool,
+) -> None:
+    """Bring new files into a running server: a reload, and a restart only where a parameter asks for it."""
+    database = _open_when_up(host, request.login, 30)
+    if database is None:
+        raise ReplicationError(
+            f"The server of {host.instance.data_directory} is still starting up (it replays WAL). Run again later."
+        )
+    restart_names: list[str]
+    with database:
+        if check_mode:
+            change = next((change for change in changes if change.path == host.instance.settings_file), None)
+            restart_names = _needs_restart_when_checked(database, change, values)
+        else:
+            hba = next((change for change in changes if "hba" in os.path.basename(change.path)), None)
+            # First what the server can refuse, so that nothing else has been written by then.
+            if hba is not None:
+                _write_hba(host, hba, database)
+            for change in changes:
+                if change is not hba:
+                    _write(host, change)
+            if changes:
+                _reload(database)
+            restart_names = waiting_for_restart(database, values)
+    if changes:
+        report.actions.append("reload the configuration")
+    recovery = any(os.path.basename(change.path) == "recovery.conf" for change in changes) or _recovery_conf_waits(host)
+    if restart_names or recovery:
+        report.actions.append("restart the server for " + ", ".join(restart_names or ["recovery.conf"]))
+        if not check_mode:
+            service.restart()
+            reopened = _open_when_up(host, request.login, request.timeout)
+            if reopened is not None:
+                reopened.close()
+
+
+def _start(host: Host, request: InstanceRequest, changes: list[FileChange], service: Service) -> None:
+    """Start with the new files; a pg_hba.conf that the server refuses is put back."""
+    for change in changes:
+        _write(host, change)
+    try:
+        service.start()
+    except ReplicationError:
+        hba = next((change for change in changes if "hba" in os.path.basename(change.path)), None)
+        if hba is not None and hba.before is not None:
+            host.files.write_text(hba.path, hba.before, owner=host.instance.os_user, mode=hba.mode)
+        raise
+    database = _open_when_up(host, request.login, request.timeout)
+    if database is not None:
+        database.close()
+
+
+def ensure_instance(host: Host, request: InstanceRequest, *, check_mode: bool) -> tuple[dict[str, t.Any], Report]:
+    """Do what is missing, and say what it was. The result holds what the rest of a run needs to know."""
+    instance = host.instance
+    report = Report()
+    user = normalise(request.parameters, instance.version)
+    evidence = look_at_directory(host)
+    reason = refusal(request, evidence, check_mode=check_mode)
+    if reason is not None:
+        raise ReplicationError(reason, data_directory_state=classify(evidence).value)
+    _check_port(host, evidence)
+    _check_running_port(host)
+    if not instance.installed:
+        if not check_mode:
+            raise ReplicationError(
+                f"PostgreSQL {instance.major} is not installed: there is no {instance.program('postgres')}. Let the "
+                "role install it (pgtandem_manage_packages) or correct pgtandem_bin_directory."
+            )
+        report.actions.append(f"create and start the instance in {instance.data_directory}")
+        return _result(host, evidence), report
+    values = compose(
+        version=instance.version,
+        user=user,
+        elsewhere=settings_elsewhere(host),
+        needs=_needs(host, request, evidence),
+    )
+    # What the server would refuse is found before the instance is made, so that nothing is left half done.
+    if values != {} and (_unsettled(host, values) or lacks_configuration(host)):
+        judge_settings(host, values)
+    if classify(evidence) is not DirectoryState.PRIMARY and request.upstream is None:
+        report.actions.append(f"create a cluster in {instance.data_directory}")
+        if not check_mode:
+            create_cluster(host, superuser=request.login.user or instance.os_user, options=request.initdb_options)
+    if lacks_configuration(host):
+        report.actions.append(f"create the configuration in {instance.config_directory}")
+        if not check_mode:
+            create_configuration(host)
+    if (
+        check_mode
+        and report.actions
+        or classify(evidence) in (DirectoryState.ABSENT, DirectoryState.EMPTY, DirectoryState.INCOMING)
+        and check_mode
+    ):
+        report.actions.append("configure and start the instance")
+        report.diff.append(settings_change(host, values).as_diff())
+        return _result(host, evidence), report
+    values = compose(
+        version=instance.version,
+        user=user,
+        elsewhere=settings_elsewhere(host),
+        needs=_needs(host, request, look_at_directory(host)),
+    )
+    winners = overriding(host, values)
+    if request.upstream is not None:
+        refuse_overridden_connection(host, winners)
+    report.warnings += [
+        f"{setting.name} = {setting.value!r} in {setting.path} line {setting.line} wins over "
+        f"{values[setting.name]!r} in {instance.settings_file}."
+        for setting in winners
+    ]
+    changes = _files(host, request, values)
+    report.diff += [change.as_diff() for change in changes]
+    report.actions += [f"write {change.path}" for change in changes]
+    service = service_of(host, timeout=request.timeout)
+    missing = service.missing()
+    report.actions += missing
+    if missing and not check_mode:
+        service.install()
+    if find_postmaster(host) is not None:
+        _configure_running(host, request, changes, values, service, report, check_mode=check_mode)
+    else:
+        report.actions.append("start the server")
+        if not check_mode:
+            _start(host, request, changes, service)
+    return _result(host, look_at_directory(host)), report
+
+
+def stop_instance(host: Host, *, timeout: int, check_mode: bool) -> tuple[dict[str, t.Any], Report]:
+    """Stop the server if it runs."""
+    report = Report()
+    if find_postmaster(host) is not None:
+        report.actions.append("stop the server")
+        if not check_mode:
+            service_of(host, timeout=timeout).stop()
+    return _result(host, look_at_directory(host)), report
+
+
+def _unsettled(host: Host, values: t.Mapping[str, str]) -> bool:
+    return settings_change(host, values).needed
+
+
+def _result(host: Host, evidence: DirectoryEvidence) -> dict[str, t.Any]:
+    return {
+        "instance": host.instance.as_result(),
+        "data_directory_state": classify(evidence).value,
+        "system_identifier": evidence.control.system_identifier if evidence.control else None,
+        "floors": dict(evidence.control.floors) if evidence.control else {},
+    }

@@ -1,0 +1,146 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""Why a standby does not stream, from its own log: the line that names the cause, and what to do about it."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import redact_conninfo
+
+
+class Cause(t.NamedTuple):
+    """A line of a server's log, and the remedy where the cause is known."""
+
+    line: str
+    remedy: str | None
+
+    def sentence(self) -> str:
+        """For messages."""
+        return f"Its log says: {self.line}" + (f" -- {self.remedy}" if self.remedy else "")
+
+
+#: Lines that speak of the standby's own stream, not of a client that failed to log in to it.
+_OF_THE_STREAM = re.compile(
+    r"could not connect to the primary server|could not connect to the upstream|streaming replication receiver"
+    r"|could not (?:receive data from|start|send data to) WAL stream|could not receive (?:database system|timeline)"
+    r"|WAL stream(?:ing)? |recovery aborted|hot standby is not possible|forked off current database system timeline"
+    r"|highest timeline \d+ of the primary|system identifier differs|requested timeline \d+|primary_conninfo"
+)
+_STOPS = re.compile(r"\b(?:FATAL|PANIC):")
+
+#: The first pattern that a line holds gives the remedy. The texts are the servers' own of 10 to 19, in English.
+REMEDIES: tuple[tuple[str, str], ...] = (
+    (
+        r"password authentication failed",
+        "the upstream does not accept the password: set pgtandem_replication_password to the role's own, and check the "
+        "standby's password file (passfile)",
+    ),
+    (
+        r"no password supplied",
+        "the standby's password file gave no password: it must exist, have mode 0600, and name the upstream's host "
+        "literally as primary_conninfo does (passfile)",
+    ),
+    (
+        r"no pg_hba\.conf entry|pg_hba\.conf rejects",
+        "the upstream's pg_hba.conf has no rule for this address, role and the database 'replication' ('all' does not "
+        "cover it): add one there and reload",
+    ),
+    (
+        r"Connection refused",
+        "nothing listens there: check that the upstream runs, its port, its listen_addresses and the firewall",
+    ),
+    (
+        r"timeout expired|timed out|No route to host|Network is unreachable",
+        "the upstream cannot be reached: check its address (pgtandem_address), routes and the firewall",
+    ),
+    (r"could not translate host name", "the upstream's name does not resolve on this host: set pgtandem_address"),
+    (
+        r"has already been removed",
+        "the upstream no longer has the WAL that this standby needs: seed the standby again (pgtandem_reseed), or give "
+        "it the archive (pgtandem_restore_command); a slot (pgtandem_slots) keeps it from happening again",
+    ),
+    (
+        r"can no longer (?:access|get changes from) replication slot|has been invalidated",
+        "the slot on the upstream is lost: drop it and create it again, then seed the standby if its WAL is gone",
+    ),
+    (r"replication slot \S+ does not exist", "create that physical slot on the upstream (pgtandem_slots)"),
+    (
+        r"replication slot \S+ is active for PID",
+        "another standby, or a left-over session of this one, uses that slot: each standby needs its own",
+    ),
+    (
+        r"exceeds max_wal_senders|sorry, too many clients|remaining connection slots|too many connections for role",
+        "the upstream has no connection left for it: raise max_wal_senders (max_connections, the role's limit) there",
+    ),
+    (
+        r"must be superuser or replication role|permission denied to start WAL sender|must have the \S*REPLICATION",
+        "the role on the upstream lacks REPLICATION: run pg_replication_role there",
+    ),
+    (
+        r"role \S+ (?:does not exist|is not permitted to log in)",
+        "make the login role on the upstream with pg_replication_role",
+    ),
+    (
+        r"invalid connection option|invalid connection string",
+        "primary_conninfo holds an option that this server's libpq does not know, as pg_basebackup -R of a newer "
+        "version writes it: remove it, also from postgresql.auto.conf",
+    ),
+    (
+        r"system identifier differs",
+        "the upstream is another cluster: correct the upstream, or seed this standby from it (pgtandem_reseed)",
+    ),
+    (
+        r"forked off current database system timeline|is not in this server's history|requested timeline \d+ is not"
+        r"|highest timeline \d+ of the primary is behind",
+        "this standby has WAL that the upstream does not have, so the two have diverged: rejoin it with pg_rewind (the "
+        "playbook rejoin) or seed it again (pgtandem_reseed)",
+    ),
+    (
+        r"lower setting than on the|insufficient parameter settings",
+        "raise that parameter on the standby to the primary's value and restart it",
+    ),
+    (
+        r"certificate verify failed|root certificate file|server does not support SSL|SSL error|certificate",
+        "the TLS settings of both sides do not fit: check pgtandem_tls, the certificates and their dates",
+    ),
+    (r"is starting up|is shutting down", "the upstream is starting or stopping: wait for it"),
+)
+
+
+def join_continued(lines: t.Iterable[str]) -> list[str]:
+    """One text a message: a server indents the further lines of one with a tab."""
+    joined: list[str] = []
+    for line in lines:
+        if line.startswith("\t") and joined:
+            joined[-1] += " " + line.strip()
+        elif line.strip():
+            joined.append(line.rstrip())
+    return joined
+
+
+def remedy_for(line: str) -> str | None:
+    """What to do about a line, None where it is not known."""
+    for pattern, remedy in REMEDIES:
+        if re.search(pattern, line):
+            return remedy
+    return None
+
+
+def cause_in(lines: t.Iterable[str]) -> Cause | None:
+    """The last message about the stream, else the last that stopped a process; None where there is neither."""
+    messages = join_continued(lines)
+    known = [
+        message
+        for message in messages
+        if _OF_THE_STREAM.search(message) and (remedy_for(message) or _STOPS.search(message))
+    ]
+    fatal = [message for message in messages if _STOPS.search(message)]
+    if not known and not fatal:
+        return None
+    line = redact_conninfo((known or fatal)[-1])
+    return Cause(line, remedy_for(line) if known else None)

@@ -1,0 +1,56 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""The frame of every module: make it, run its job, report; the only place where errors become results."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import (
+    instance_from,
+    instance_options,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._files import Files
+from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host, look_at_host
+from ansible_collections.pgtandem.replication.plugins.module_utils._runner import ModuleRunner
+
+#: A job takes the instance and the module's parameters and returns the module's result.
+Job = t.Callable[[Host, AnsibleModule], t.Dict[str, t.Any]]
+#: What a module that only looks says where no instance can be derived, from the reason and its parameters.
+WithoutInstance = t.Callable[[ReplicationError, AnsibleModule], t.Dict[str, t.Any]]
+
+
+def run_job(
+    job: Job,
+    argument_spec: dict[str, t.Any],
+    *,
+    without_instance: WithoutInstance | None = None,
+    **module_arguments: t.Any,
+) -> t.NoReturn:
+    """Run a module's job on the instance that its options describe.
+
+    Where the options describe none on this host, the module fails, unless it has an answer to that as well.
+    """
+    module = AnsibleModule(
+        argument_spec=dict(instance_options(), **argument_spec), supports_check_mode=True, **module_arguments
+    )
+    # Files and folders that programs make must not be open to others; the server insists on it for its own.
+    os.umask(0o077)
+    try:
+        try:
+            host = look_at_host(instance_from(module.params), ModuleRunner(module), Files())
+        except ReplicationError as error:
+            if without_instance is None:
+                raise
+            result = without_instance(error, module)
+        else:
+            result = job(host, module)
+    except ReplicationError as error:
+        module.fail_json(**error.result())
+    module.exit_json(**result)

@@ -1,0 +1,170 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""The way out to the process table: PostgreSQL's processes as the operating system shows them (proc(5))."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+
+
+class Process(t.NamedTuple):
+    """A process and the title that C(ps) would print."""
+
+    pid: int
+    title: str
+
+
+class Postmaster(t.NamedTuple):
+    """A running server, from its postmaster.pid (manual, storage.html: file names in PGDATA)."""
+
+    pid: int
+    port: int
+    socket_directory: str
+    listen_address: str
+
+
+def parse_postmaster_pid(text: str) -> Postmaster | None:
+    """The lines are: pid, data directory, start time, port, socket directory, listen address, shared memory, status."""
+    lines = [line.strip() for line in text.splitlines()] + [""] * 6
+    # A single-user backend writes a negative pid; a server that is only starting has not written its port yet.
+    if not re.match(r"^\d+$", lines[0]) or not lines[3].isdigit():
+        return None
+    return Postmaster(int(lines[0]), int(lines[3]), lines[4], lines[5])
+
+
+def title_of(pid: int) -> str | None:
+    """A process's title, None where it is gone."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as stream:
+            return stream.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+
+
+def _parent_of(pid: int) -> int | None:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
+            return int(stream.read().rsplit(")", 1)[1].split()[1])
+    except (FileNotFoundError, ProcessLookupError, PermissionError, IndexError, ValueError):
+        return None
+
+
+def _state_of(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
+            return stream.read().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError, PermissionError, IndexError):
+        return "X"
+
+
+def is_postmaster_of(pid: int, data_directory: str) -> bool:
+    """Whether a live process is the server of a data directory: the server's working directory is that directory.
+
+    A pid alone proves nothing: after a crash or a restart of the host another program may have it.
+    """
+    if _state_of(pid) in ("Z", "X"):
+        return False
+    try:
+        return os.path.realpath(f"/proc/{pid}/cwd") == os.path.realpath(data_directory)
+    except OSError:
+        return False
+
+
+def children_of(pid: int) -> list[Process]:
+    """The processes that a server started, in the order of their pids."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit() and _parent_of(int(name)) == pid:
+            title = title_of(int(name))
+            if title is not None:
+                found.append(Process(int(name), title))
+    return sorted(found)
+
+
+_ROLE_TITLES = (
+    ("walsender", re.compile(r"\bwal ?sender\b")),
+    ("walreceiver", re.compile(r"\bwal ?receiver\b")),
+    ("startup", re.compile(r"\bstartup\b")),
+)
+
+
+def replication_part(title: str) -> str | None:
+    """Which part of replication a process plays: before 11 the titles read "wal sender process".
+
+    >>> replication_part("postgres: walsender repl 10.0.0.2(53558) streaming 0/3028F78")
+    'walsender'
+    >>> replication_part("postgres: 10/main: wal receiver process   streaming 0/3000000")
+    'walreceiver'
+    """
+    if not title.startswith("postgres:"):
+        return None
+    for part, pattern in _ROLE_TITLES:
+        if pattern.search(title.split(" streaming ")[0]):
+            return part
+    return None
+
+
+def _sockets_of(pid: int | str) -> set[str]:
+    """The inodes of a process's sockets, empty where this account may not see them."""
+    inodes = set()
+    try:
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            link = os.readlink(f"/proc/{pid}/fd/{descriptor}")
+            if link.startswith("socket:["):
+                inodes.add(link[8:-1])
+    except OSError:
+        pass
+    return inodes
+
+
+class Connection(t.NamedTuple):
+    """A row of /proc/net/tcp: the ports of both ends, the state (01 established, 0A listening) and the inode."""
+
+    local_port: int
+    remote_port: int
+    state: str
+    inode: str
+
+
+def parse_tcp_table(text: str) -> list[Connection]:
+    """The rows of /proc/net/tcp or tcp6 (proc(5))."""
+    found = []
+    for row in text.splitlines()[1:]:
+        fields = row.split()
+        local, remote = (int(address.rsplit(":", 1)[1], 16) for address in fields[1:3])
+        found.append(Connection(local, remote, fields[3], fields[9]))
+    return found
+
+
+def _tcp_connections() -> list[Connection]:
+    found = []
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(table, encoding="ascii") as stream:
+                found += parse_tcp_table(stream.read())
+        except OSError:
+            continue
+    return found
+
+
+def local_port_of(pid: int) -> int | None:
+    """The own TCP port of a process's one connection, as its peer sees it; None through a Unix socket."""
+    sockets = _sockets_of(pid)
+    ports = {row.local_port for row in _tcp_connections() if row.inode in sockets and row.state == "01"}
+    return ports.pop() if len(ports) == 1 else None
+
+
+def listener_on(port: int) -> str | None:
+    """Who listens on a TCP port of this host, as text for a message; None where nobody does."""
+    inodes = {row.inode for row in _tcp_connections() if row.state == "0A" and row.local_port == port}
+    if not inodes:
+        return None
+    for name in os.listdir("/proc"):
+        if name.isdigit() and inodes & _sockets_of(name):
+            return f"process {name} ({title_of(int(name))})"
+    return "another process"

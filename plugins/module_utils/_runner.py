@@ -1,0 +1,121 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""The way out to other programs."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import typing as t
+from abc import ABC, abstractmethod
+
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import CommandFailed, ReplicationError
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+
+class Completed(t.NamedTuple):
+    """How a program ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    def last_lines(self, count: int = 5) -> str:
+        """The end of what it printed, its errors before all."""
+        lines = [line.strip() for line in (self.stderr or self.stdout).splitlines() if line.strip()]
+        return "\n".join(lines[-count:])
+
+
+class Runner(ABC):
+    """Runs a program to its end. C(user) is the account it runs as."""
+
+    @abstractmethod
+    def run(
+        self,
+        argv: t.Sequence[str],
+        *,
+        user: str | None = None,
+        environment: t.Mapping[str, str] | None = None,
+        check: bool = True,
+        keep_open: t.Sequence[int] = (),
+    ) -> Completed:
+        """Run it; with C(check) a status other than zero raises C(CommandFailed). C(keep_open) are descriptors that
+        the program inherits."""
+
+
+def account(user: str) -> pwd.struct_passwd:
+    """An account of this host."""
+    try:
+        return pwd.getpwnam(user)
+    except KeyError:
+        raise ReplicationError(
+            f"This host has no account {user!r}, which PostgreSQL is to run as. "
+            "Install PostgreSQL (pgtandem_manage_packages) or name the right account in pgtandem_os_user."
+        ) from None
+
+
+def as_user(argv: t.Sequence[str], *, user: str | None, effective_uid: int) -> list[str]:
+    """The command that runs C(argv) as C(user): itself where that is who we are, through setpriv from root."""
+    if user is None or account(user).pw_uid == effective_uid:
+        return list(argv)
+    if effective_uid != 0:
+        raise ReplicationError(
+            f"Running {os.path.basename(argv[0])} needs the account {user!r}, and this task runs as "
+            f"{pwd.getpwuid(effective_uid).pw_name!r}. Set become: true, or become_user: {user}."
+        )
+    entry = account(user)
+    return [
+        "setpriv",
+        f"--reuid={entry.pw_uid}",
+        f"--regid={entry.pw_gid}",
+        "--init-groups",
+        "--inh-caps=-all",
+        "--",
+        *argv,
+    ]
+
+
+class ModuleRunner(Runner):
+    """Runs programs through an Ansible module."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self._module = module
+        # Nothing that a login shell exported may redirect PostgreSQL's programs or hand them a password.
+        for name in [name for name in os.environ if name.startswith("PG")]:
+            del os.environ[name]
+
+    def run(
+        self,
+        argv: t.Sequence[str],
+        *,
+        user: str | None = None,
+        environment: t.Mapping[str, str] | None = None,
+        check: bool = True,
+        keep_open: t.Sequence[int] = (),
+    ) -> Completed:
+        variables = {"LANG": "C", "LC_ALL": "C"}
+        if user is not None:
+            variables["HOME"] = account(user).pw_dir
+        variables.update(environment or {})
+        status, stdout, stderr = self._module.run_command(
+            as_user(argv, user=user, effective_uid=os.geteuid()),
+            environ_update=variables,
+            # A server or a program of another account may not be able to enter the folder we were started in.
+            cwd="/",
+            pass_fds=list(keep_open) or None,
+            handle_exceptions=False,
+        )
+        completed = Completed(status, stdout, stderr)
+        if check and status != 0:
+            raise CommandFailed(
+                f"{os.path.basename(argv[0])} failed with status {status}: {completed.last_lines()}",
+                command=list(argv),
+                stdout=stdout,
+                stderr=stderr,
+            )
+        return completed

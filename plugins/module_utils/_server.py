@@ -1,0 +1,162 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""The instance as it stands on this host: its directory, its process, a session with it."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible_collections.pgtandem.replication.plugins.module_utils._control_data import ControlData, parse_control_data
+from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import (
+    INCOMING_MARKER,
+    DirectoryEvidence,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._database import Database, Target, connect
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+from ansible_collections.pgtandem.replication.plugins.module_utils._processes import (
+    Postmaster,
+    is_postmaster_of,
+    parse_postmaster_pid,
+)
+
+#: Any of these makes the server start in recovery (manual, Archive Recovery; recovery.conf before 12).
+SIGNAL_FILES = ("standby.signal", "recovery.signal", "recovery.conf")
+
+
+class Login(t.NamedTuple):
+    """How the user wants the database to be reached; empty values mean the local socket as the server's own account."""
+
+    host: str = ""
+    port: int = 0
+    user: str = ""
+    password: str | None = None
+    unix_socket: str = ""
+    dbname: str = "postgres"
+    options: t.Mapping[str, str] | None = None
+
+
+def _unreadable(host: Host) -> ReplicationError:
+    return ReplicationError(
+        f"{host.instance.data_directory} cannot be read by this task's account. Set become: true, or become_user: "
+        f"{host.instance.os_user}."
+    )
+
+
+def find_postmaster(host: Host) -> Postmaster | None:
+    """The running server of the data directory; a left-over postmaster.pid is not one."""
+    directory = host.instance.data_directory
+    try:
+        text = host.files.read_text(f"{directory}/postmaster.pid")
+    except PermissionError:
+        raise _unreadable(host) from None
+    found = parse_postmaster_pid(text) if text else None
+    return found if found and is_postmaster_of(found.pid, directory) else None
+
+
+def read_control_data(host: Host) -> ControlData | None:
+    """The control file, None where there is none or no program can read it."""
+    directory = host.instance.data_directory
+    if not os.path.exists(f"{directory}/global/pg_control"):
+        return None
+    for program in (host.instance.program("pg_controldata"), host.instance.client_program("pg_controldata")):
+        if os.access(program, os.X_OK):
+            answer = host.runner.run([program, "-D", directory], user=host.instance.os_user)
+            return parse_control_data(answer.stdout)
+    raise ReplicationError(
+        f"{directory} holds a cluster, and no pg_controldata is in {host.instance.bin_directory} or "
+        f"{host.instance.client_bin_directory} to read it with. Install PostgreSQL's client programs, or name their "
+        "folder in pgtandem_client_bin_directory."
+    )
+
+
+def look_at_directory(host: Host, *, control: ControlData | None = None) -> DirectoryEvidence:
+    """What lies in the data directory; nothing is changed.
+
+    C(control) is the control file where the running server was asked for it, which saves a process.
+    """
+    directory = host.instance.data_directory
+    if not os.path.lexists(directory):
+        return DirectoryEvidence(directory)
+    if not os.path.isdir(directory):
+        return DirectoryEvidence(directory, exists=True, is_directory=False)
+    try:
+        entries = tuple(sorted(os.listdir(directory)))
+    except PermissionError:
+        raise _unreadable(host) from None
+    version = host.files.read_text(f"{directory}/PG_VERSION")
+    postmaster = find_postmaster(host)
+    return DirectoryEvidence(
+        directory,
+        exists=True,
+        entries=entries,
+        has_marker=INCOMING_MARKER in entries,
+        pg_version=version.strip() if version else None,
+        control=(control or read_control_data(host)) if version else None,
+        signal_files=tuple(name for name in SIGNAL_FILES if name in entries),
+        running_pid=postmaster.pid if postmaster else None,
+    )
+
+
+def local_target(host: Host, login: Login, postmaster: Postmaster | None) -> Target:
+    """Where the instance's own server is reached, by default its socket and its own account."""
+    instance = host.instance
+    place = login.host or login.unix_socket
+    if not place and postmaster is not None:
+        place = postmaster.socket_directory or "localhost"
+    return Target(
+        host=place or "localhost",
+        port=login.port or (postmaster.port if postmaster else instance.port),
+        user=login.user or instance.os_user,
+        password=login.password,
+        dbname=login.dbname,
+        # Peer authentication is for sockets; over TCP the account would only hide root's own certificates from libpq.
+        os_user=instance.os_user if place.startswith("/") else None,
+        options=login.options,
+    )
+
+
+def open_database(host: Host, login: Login, postmaster: Postmaster | None) -> Database:
+    """A session with the instance's server; a refusal is told with the server's own words and what to set."""
+    target = local_target(host, login, postmaster)
+    try:
+        return connect(target)
+    except DatabaseError as error:
+        raise DatabaseError(
+            f"The server of {host.instance.data_directory} does not let this host log in at {target.shown()}: "
+            f"{error.message}. Set login_user and login_password (pgtandem_login_user, pgtandem_login_password) to a "
+            "superuser, or let pg_hba.conf admit it through the socket.",
+            sqlstate=error.sqlstate,
+        ) from error
+
+
+def _is_elsewhere(login: Login) -> bool:
+    return not (login.host.startswith("/") or login.host in ("", "localhost", "127.0.0.1", "::1"))
+
+
+def open_session(host: Host, login: Login, *, or_none: bool) -> Database | None:
+    """A session with the instance's server, started or not.
+
+    With C(or_none), which check mode wants, a server that does not run on this host yet is None; otherwise it is an
+    error with advice. A server elsewhere (C(login_host)) always has to answer.
+    """
+    if _is_elsewhere(login):
+        return open_database(host, login, None)
+    postmaster = find_postmaster(host)
+    if postmaster is None and not (login.host or login.unix_socket):
+        if or_none:
+            return None
+        raise ReplicationError(
+            f"No server runs on {host.instance.data_directory}. Start it, or name the right data_directory "
+            "(pgtandem_data_directory), or the server's place in login_host or login_unix_socket."
+        )
+    try:
+        return open_database(host, login, postmaster)
+    except ReplicationError:
+        if or_none and postmaster is None:
+            return None
+        raise

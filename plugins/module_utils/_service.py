@@ -1,0 +1,227 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""Start and stop an instance through whatever looks after it: systemd, postgresql-common, or pg_ctl."""
+
+from __future__ import annotations
+
+import os
+import time
+import typing as t
+from abc import ABC, abstractmethod
+
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import CommandFailed, ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._files import tail
+from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+from ansible_collections.pgtandem.replication.plugins.module_utils._server import find_postmaster
+
+_UNIT = """\
+# Managed by pgtandem.replication
+[Unit]
+Description=PostgreSQL {major}, instance {name}
+Documentation=https://www.postgresql.org/docs/{major}/
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+Type=forking
+User={os_user}
+PIDFile={data}/postmaster.pid
+# pg_ctl puts a pid file there; systemd reads it once the start has been reported.
+ExecStart={pg_ctl} start --pgdata={data} --wait --silent --timeout={timeout}{options}
+ExecReload={pg_ctl} reload --pgdata={data} --silent
+ExecStop={pg_ctl} stop --pgdata={data} --mode=fast --wait --silent --timeout={timeout}
+# Crash recovery and a fast shutdown take as long as they take; killing them makes it longer.
+TimeoutStartSec={timeout}
+TimeoutStopSec={timeout}
+KillMode=mixed
+KillSignal=SIGINT
+OOMScoreAdjust=-900
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+class Service(ABC):
+    """One instance's service. Nothing here decides whether to act."""
+
+    def __init__(self, host: Host, timeout: int) -> None:
+        self.host = host
+        self.timeout = timeout
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start the server; returns when it is up or has failed."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stop the server in fast mode and wait for its end."""
+
+    def restart(self) -> None:
+        """Stop and start."""
+        self.stop()
+        self.start()
+
+    def missing(self) -> list[str]:
+        """What is yet to do so that the server comes back with the host, as sentences."""
+        return []
+
+    def install(self) -> None:
+        """Do what C(missing) lists; a kind of service that lists nothing has nothing to do."""
+        return None
+
+
+def unit_text(host: Host, timeout: int) -> str:
+    """The unit for the custom layout."""
+    instance = host.instance
+    options = ""
+    if instance.config_directory != instance.data_directory:
+        options = f" --options='-c config_file={instance.main_file}'"
+    return _UNIT.format(
+        major=instance.major,
+        name=instance.name,
+        os_user=instance.os_user,
+        data=instance.data_directory,
+        pg_ctl=instance.program("pg_ctl"),
+        timeout=timeout,
+        options=options,
+    )
+
+
+class SystemdService(Service):
+    """A systemd unit: the distribution's, or one that is installed here for the custom layout."""
+
+    @property
+    def _unit(self) -> str:
+        return self.host.instance.service + ".service"
+
+    def _unit_path(self) -> str:
+        return f"/etc/systemd/system/{self._unit}"
+
+    def _systemctl(self, *words: str, check: bool = True) -> str:
+        return self.host.runner.run(["systemctl", *words], check=check).stdout.strip()
+
+    def _wanted_unit(self) -> str | None:
+        """The text that our own unit must have, None where the unit is somebody else's."""
+        if self.host.instance.layout != "custom":
+            return None
+        present = self.host.files.read_text(self._unit_path())
+        if present is not None and not present.startswith("# Managed by pgtandem.replication"):
+            return None
+        if present is None and self._systemctl("list-unit-files", self._unit, "--no-legend", check=False):
+            return None
+        return unit_text(self.host, self.timeout)
+
+    def missing(self) -> list[str]:
+        found = []
+        wanted = self._wanted_unit()
+        if wanted is not None and wanted != self.host.files.read_text(self._unit_path()):
+            found.append(f"install the systemd unit {self._unit}")
+        # "enabled-runtime" is what postgresql-common's generator gives a cluster whose start.conf says auto.
+        if self._systemctl("is-enabled", self._unit, check=False) not in ("enabled", "enabled-runtime"):
+            found.append(f"enable the systemd unit {self._unit}")
+        return found
+
+    def install(self) -> None:
+        wanted = self._wanted_unit()
+        if wanted is not None and wanted != self.host.files.read_text(self._unit_path()):
+            self.host.files.write_text(self._unit_path(), wanted, owner=None, mode=0o644)
+            self._systemctl("daemon-reload")
+        if self._systemctl("is-enabled", self._unit, check=False) not in ("enabled", "enabled-runtime"):
+            self._systemctl("enable", self._unit)
+
+    def start(self) -> None:
+        # A unit that failed too often refuses to start until it is told to forget.
+        self._systemctl("reset-failed", self._unit, check=False)
+        try:
+            self._systemctl("start", self._unit)
+        except CommandFailed as error:
+            lines = tail(self.host.instance.log_file, lines=5) or self.journal().splitlines()[-8:]
+            raise start_failure(self.host, "\n".join(lines)) from error
+        _wait_for_pid_file(self.host)
+
+    def stop(self) -> None:
+        self._systemctl("stop", self._unit)
+
+    def journal(self) -> str:
+        """The unit's last messages."""
+        return self.host.runner.run(
+            ["journalctl", "-u", self._unit, "-n", "20", "--no-pager", "-o", "cat"], check=False
+        ).stdout
+
+
+class ClusterService(Service):
+    """postgresql-common without systemd."""
+
+    def _ctl(self, verb: str) -> None:
+        instance = self.host.instance
+        self.host.runner.run(["pg_ctlcluster", instance.major, instance.name, verb], user=None)
+
+    def start(self) -> None:
+        try:
+            self._ctl("start")
+        except CommandFailed as error:
+            raise start_failure(self.host, "\n".join(tail(self.host.instance.log_file, lines=5))) from error
+
+    def stop(self) -> None:
+        instance = self.host.instance
+        self.host.runner.run(["pg_ctlcluster", instance.major, instance.name, "stop", "-m", "fast"])
+
+
+class ProgramService(Service):
+    """pg_ctl alone: nothing starts the server when the host comes back."""
+
+    def _ctl(self, *words: str) -> None:
+        instance = self.host.instance
+        argv = [instance.program("pg_ctl"), *words, "-D", instance.data_directory, "-w", "-t", str(self.timeout)]
+        self.host.runner.run(argv, user=instance.os_user)
+
+    def start(self) -> None:
+        instance = self.host.instance
+        log = instance.log_file
+        if not os.path.exists(log):
+            # The server writes it as its own account, which may not be able to make files in that folder.
+            self.host.files.write_text(log, "", owner=instance.os_user, mode=0o600)
+        words = ["start", "-s", "-l", log]
+        if instance.config_directory != instance.data_directory:
+            words += ["-o", f"-c config_file='{instance.main_file}'"]
+        try:
+            self._ctl(*words)
+        except CommandFailed as error:
+            raise start_failure(self.host, "\n".join(tail(log, lines=5))) from error
+
+    def stop(self) -> None:
+        self._ctl("stop", "-s", "-m", "fast")
+
+
+def _wait_for_pid_file(host: Host, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while find_postmaster(host) is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def start_failure(host: Host, log: str) -> ReplicationError:
+    """What to say when a server does not come up."""
+    if find_postmaster(host) is not None:
+        return ReplicationError(
+            f"The server of {host.instance.data_directory} is still starting after the time allowed; it replays WAL. "
+            f"Its last messages: {log}. Wait and run again; nothing is lost.",
+            log=log.splitlines(),
+        )
+    return ReplicationError(
+        f"The server of {host.instance.data_directory} did not start. Its last messages: {log or '(none)'}",
+        log=log.splitlines(),
+    )
+
+
+def service_of(host: Host, *, timeout: int = 300) -> Service:
+    """The service that looks after an instance. C(timeout) is how many seconds a start or stop may take."""
+    kinds: dict[str, t.Callable[[Host, int], Service]] = {
+        "systemd": SystemdService,
+        "pg_ctlcluster": ClusterService,
+        "pg_ctl": ProgramService,
+    }
+    return kinds[host.instance.manager](host, timeout)

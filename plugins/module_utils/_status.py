@@ -1,0 +1,483 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""Everything that one host knows about replication, in one shape whatever its state and version.
+
+Looking never fails: what could not be seen is null, and C(instance_error), C(data_directory.error) or
+C(database_error) says why.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import typing as t
+from enum import Enum
+
+from ansible_collections.pgtandem.replication.plugins.module_utils._conf import last_values, parse_lines, read_settings
+from ansible_collections.pgtandem.replication.plugins.module_utils._control_data import ControlData
+from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import (
+    DirectoryEvidence,
+    DirectoryState,
+    classify,
+    describe,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._database import (
+    Database,
+    driver_name,
+    require_driver,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._files import Files
+from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+from ansible_collections.pgtandem.replication.plugins.module_utils._layout import HostFacts
+from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import lsn_distance, parse_lsn
+from ansible_collections.pgtandem.replication.plugins.module_utils._processes import (
+    Postmaster,
+    children_of,
+    local_port_of,
+    replication_part,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import parse_conninfo, redact_conninfo
+from ansible_collections.pgtandem.replication.plugins.module_utils._server import (
+    Login,
+    find_postmaster,
+    look_at_directory,
+    open_database,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._status_queries import (
+    RECEIVER_COLUMNS,
+    SENDER_COLUMNS,
+    SETTINGS,
+    SLOT_COLUMNS,
+    current_position_statement,
+    status_statement,
+    write_statement,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._versions import major_text, supports
+
+Status = t.Dict[str, t.Any]
+
+#: Programs that replication needs on a host, of the server and of the client.
+SERVER_PROGRAMS = ("initdb", "pg_controldata", "pg_ctl", "postgres")
+CLIENT_PROGRAMS = ("pg_basebackup", "pg_rewind", "psql")
+
+#: Settings of a standby that postgresql.auto.conf must not hold, since it would win over the managed file.
+STANDBY_SETTINGS = frozenset(
+    {
+        "archive_cleanup_command",
+        "primary_conninfo",
+        "primary_slot_name",
+        "promote_trigger_file",
+        "recovery_end_command",
+        "recovery_min_apply_delay",
+        "recovery_target",
+        "recovery_target_action",
+        "recovery_target_inclusive",
+        "recovery_target_lsn",
+        "recovery_target_name",
+        "recovery_target_time",
+        "recovery_target_timeline",
+        "recovery_target_xid",
+        "restore_command",
+    }
+)
+
+
+class Position(Enum):
+    """What a primary is asked for besides its status."""
+
+    NONE = "none"
+    #: How far it has written.
+    CURRENT = "current"
+    #: Write a record that changes no data, and say where it ends.
+    WRITE = "write"
+
+
+def empty_status() -> Status:
+    """Every key of the result, of a host about which nothing is known."""
+    return {
+        "host": {
+            "distribution": None,
+            "codename": None,
+            "has_systemd": None,
+            "architecture": os.uname().machine,
+            "python": platform.python_version(),
+            "psycopg": driver_name() or None,
+        },
+        "instance": None,
+        "instance_error": None,
+        "installed": False,
+        "missing_programs": [],
+        "data_directory": {"path": None, "state": None, "description": None, "signal_files": [], "error": None},
+        "control": None,
+        "running": False,
+        "postmaster": None,
+        "server_version": None,
+        "major": None,
+        "accepts_connections": False,
+        "database_error": None,
+        "role": None,
+        "timeline": None,
+        "timeline_history": None,
+        "system_identifier": None,
+        "upstream": None,
+        "positions": dict.fromkeys(("current", "flush", "insert", "receive", "replay", "replay_timestamp")),
+        "replay": dict.fromkeys(("paused", "pause_state", "lag_bytes", "lag_seconds")),
+        "wal_senders": [],
+        "wal_receiver": None,
+        "slots": [],
+        "settings": dict.fromkeys(SETTINGS),
+        "pending_restart": [],
+        "stale_settings": [],
+        "processes": [],
+        "collation": None,
+        "written_lsn": None,
+    }
+
+
+def status_without_instance(error: ReplicationError, facts: HostFacts) -> Status:
+    """The status of a host on which no instance can be derived from what was asked."""
+    status = empty_status()
+    _fill_host(status, facts)
+    status["instance_error"] = error.message
+    return status
+
+
+def observe(host: Host, login: Login, *, position: Position = Position.NONE) -> Status:
+    """Look once; C(position) becomes the primary's C(written_lsn)."""
+    status = empty_status()
+    _fill_host(status, host.facts)
+    instance = host.instance
+    status["instance"] = instance.as_result()
+    status["installed"] = instance.installed
+    status["missing_programs"] = [
+        name
+        for names, locate in ((SERVER_PROGRAMS, instance.program), (CLIENT_PROGRAMS, instance.client_program))
+        for name in names
+        if not os.access(locate(name), os.X_OK)
+    ]
+    status["data_directory"]["path"] = instance.data_directory
+    try:
+        postmaster = find_postmaster(host)
+    except OSError as error:
+        status["data_directory"]["error"] = str(error)
+        postmaster = None
+    answer = None
+    # Without a server of this data directory only an address that the user gave can lead to one.
+    if postmaster is not None or login.host or login.unix_socket:
+        answer = _ask(status, host, login, postmaster, position)
+    _fill_directory(status, host, answer)
+    if postmaster is not None:
+        _fill_processes(status, postmaster)
+    if answer is not None:
+        _fill_answer(status, host, answer)
+    _fill_files(status, host)
+    return status
+
+
+def _fill_host(status: Status, facts: HostFacts) -> None:
+    status["host"].update(
+        distribution=facts.distribution or None, codename=facts.codename or None, has_systemd=facts.has_systemd
+    )
+
+
+def _ask(
+    status: Status, host: Host, login: Login, postmaster: Postmaster | None, position: Position
+) -> dict[str, t.Any] | None:
+    """The server's own answer, None where it gives none; then the status says why."""
+    try:
+        require_driver()
+        with open_database(host, login, postmaster) as database:
+            # Times are then the same text whatever the server's own zone is.
+            database.execute("SET TimeZone = 'UTC'")
+            answer = _answer_of(database)
+            _require_same_directory(host, login, answer)
+            if position is Position.WRITE and not answer["in_recovery"]:
+                status["written_lsn"] = _write_position(database)
+                # What is reported is to have the position in it.
+                answer = _answer_of(database)
+            elif position is Position.CURRENT:
+                status["written_lsn"] = answer["current"]
+            status.update(
+                running=True,
+                accepts_connections=True,
+                server_version=database.version,
+                major=major_text(database.version),
+            )
+            return answer
+    except ReplicationError as error:
+        if isinstance(error, DatabaseError):
+            status["accepts_connections"] = False
+        elif postmaster is not None:
+            # There is no driver to ask with: nothing is known about it.
+            status["accepts_connections"] = None
+        status["database_error"] = error.message
+        return None
+
+
+def _answer_of(database: Database) -> dict[str, t.Any]:
+    return t.cast("dict[str, t.Any]", json.loads(database.value(status_statement(database.version))))
+
+
+def _require_same_directory(host: Host, login: Login, answer: dict[str, t.Any]) -> None:
+    """An address that the user gave may lead to another server, whose rows would be told as this one's."""
+    theirs, ours = (answer["settings"] or {}).get("data_directory"), host.instance.data_directory
+    if theirs and os.path.realpath(theirs) != os.path.realpath(ours):
+        raise DatabaseError(
+            f"The server at {login.host or login.unix_socket or 'the socket'} has the data directory {theirs}, and "
+            f"this instance has {ours}. Correct login_host, login_port or data_directory."
+        )
+
+
+def _write_position(database: Database) -> str:
+    """Write a record that changes no data, and return the position behind it."""
+    # The standbys are to be asked for it, so waiting for a synchronous one here would hide what is looked for.
+    database.execute("SET synchronous_commit = local")
+    statement = write_statement(database.version)
+    if statement is None:
+        database.value("SELECT txid_current()")
+        statement = current_position_statement(database.version)
+    written = t.cast(str, database.value(statement))
+    # The settings are read next, and are to be the server's own.
+    database.execute("RESET synchronous_commit")
+    return written
+
+
+def _fill_directory(status: Status, host: Host, answer: dict[str, t.Any] | None) -> None:
+    """The data directory and its control file; C(pg_controldata) runs only where the server did not tell."""
+    place = status["data_directory"]
+    control = _control_of(answer) if answer is not None else None
+    try:
+        evidence = look_at_directory(host, control=control)
+    except (ReplicationError, OSError) as error:
+        message = error.message if isinstance(error, ReplicationError) else str(error)
+        place.update(error=message, description=message)
+    else:
+        place.update(
+            state=classify(evidence).value, description=describe(evidence), signal_files=list(evidence.signal_files)
+        )
+        status["role"] = _role_on_disk(evidence)
+        control = evidence.control
+    if control is not None:
+        status["control"] = control.as_result()
+        status["system_identifier"] = control.system_identifier
+        status["timeline"] = control.timeline
+
+
+def _role_on_disk(evidence: DirectoryEvidence) -> str | None:
+    """What the cluster would start as."""
+    state = classify(evidence)
+    return state.value if state in (DirectoryState.PRIMARY, DirectoryState.STANDBY) else None
+
+
+def _control_of(answer: dict[str, t.Any]) -> ControlData | None:
+    """The control file as the running server tells it; None before 9.6."""
+    told = answer["control"]
+    if told is None:
+        return None
+    settings = answer["settings"] or {}
+    return ControlData(
+        system_identifier=told["system_identifier"],
+        # No function tells the state, and a server that answers queries has only these two.
+        state="in archive recovery" if answer["in_recovery"] else "in production",
+        timeline=told["timeline_id"],
+        checkpoint_lsn=told["checkpoint_lsn"],
+        minimum_recovery_lsn=told["minimum_recovery_lsn"],
+        data_checksums=settings.get("data_checksums") == "on",
+        wal_log_hints=settings.get("wal_log_hints") == "on",
+        wal_level=settings.get("wal_level"),
+        floors={},
+    )
+
+
+def _fill_processes(status: Status, postmaster: Postmaster) -> None:
+    status["running"] = True
+    status["postmaster"] = {
+        "pid": postmaster.pid,
+        "port": postmaster.port,
+        "socket_directory": postmaster.socket_directory or None,
+    }
+    status["processes"] = [
+        {"pid": process.pid, "part": replication_part(process.title), "title": process.title}
+        for process in children_of(postmaster.pid)
+    ]
+
+
+def _fill_answer(status: Status, host: Host, answer: dict[str, t.Any]) -> None:
+    titles = {process["pid"]: process["title"] for process in status["processes"]}
+    status["role"] = "standby" if answer["in_recovery"] else "primary"
+    status["positions"] = {name: answer[name] for name in status["positions"]}
+    status["settings"] = {name: (answer["settings"] or {}).get(name) for name in SETTINGS}
+    for name in ("primary_conninfo", "restore_command"):
+        if status["settings"][name]:
+            status["settings"][name] = redact_conninfo(status["settings"][name])
+    status["pending_restart"] = answer["pending_restart"] or []
+    status["collation"] = _collation_of(answer["collation"], t.cast(int, status["server_version"]))
+    status["wal_receiver"] = _receiver_of(answer["receiver"], titles)
+    status["timeline"] = _timeline_of(answer)
+    status["replay"] = _replay_of(answer)
+    reached = _reached(answer)
+    status["wal_senders"] = [
+        dict(
+            {column.name: row[column.name] for column in SENDER_COLUMNS},
+            lag_bytes=lsn_distance(reached, row["replay_lsn"]),
+            process=titles.get(row["pid"]),
+        )
+        for row in answer["senders"]
+    ]
+    status["slots"] = [
+        dict(
+            {column.name: row[column.name] for column in SLOT_COLUMNS},
+            retained_bytes=lsn_distance(reached, row["restart_lsn"]),
+        )
+        for row in answer["slots"]
+    ]
+
+
+def _later(*positions: str | None) -> str | None:
+    known = [position for position in positions if position]
+    return max(known, key=parse_lsn) if known else None
+
+
+def _reached(answer: dict[str, t.Any]) -> str | None:
+    """How far this server's own WAL goes; a standby that feeds others has what it received or replayed."""
+    return t.cast("str | None", answer["current"]) or _later(answer["receive"], answer["replay"])
+
+
+def _timeline_of(answer: dict[str, t.Any]) -> int | None:
+    """The timeline that is written or received now; the control file follows only with the next checkpoint."""
+    if answer["walfile"]:
+        return int(answer["walfile"][:8], 16)
+    if answer["receiver"] and answer["receiver"]["received_tli"]:
+        return t.cast(int, answer["receiver"]["received_tli"])
+    told = answer["control"]
+    return max(told["timeline_id"], told["minimum_recovery_timeline"] or 0) if told else None
+
+
+def _receiver_of(row: dict[str, t.Any] | None, titles: t.Mapping[int, str]) -> dict[str, t.Any] | None:
+    if row is None:
+        return None
+    receiver = {column.name: row[column.name] for column in RECEIVER_COLUMNS}
+    if receiver["conninfo"]:
+        receiver["conninfo"] = redact_conninfo(receiver["conninfo"])
+        said = upstream_of(receiver["conninfo"])
+        # Before 11 no column names the sender; the connection string does, where it names just one.
+        if said and receiver["sender_host"] is None:
+            receiver.update(sender_host=said["host"], sender_port=said["port"])
+    return dict(receiver, process=titles.get(row["pid"]), local_port=local_port_of(row["pid"]))
+
+
+def _replay_of(answer: dict[str, t.Any]) -> dict[str, t.Any]:
+    """How far replay is behind. A standby that replayed all it was told of is not behind, however old that is."""
+    receiver = answer["receiver"]
+    lag_bytes = lsn_distance(_later(answer["receive"], receiver and receiver["latest_end_lsn"]), answer["replay"])
+    lag_seconds = answer["replay_age"] if lag_bytes else None
+    if lag_bytes == 0 and receiver is not None and receiver["status"] == "streaming":
+        lag_seconds = 0
+    return {
+        "paused": answer["paused"],
+        "pause_state": answer["pause_state"],
+        "lag_bytes": lag_bytes,
+        "lag_seconds": lag_seconds,
+    }
+
+
+def _collation_of(row: dict[str, t.Any], version: int) -> dict[str, t.Any]:
+    """The default collation; before 15 its library is always libc, whose version is the system's."""
+    if not supports(version, "database_collation_version") and row["locale"] not in ("C", "POSIX"):
+        row["version"] = (os.confstr("CS_GNU_LIBC_VERSION") or "").replace("glibc ", "") or None
+    return {"provider": row["provider"], "locale": row["locale"], "version": row["version"]}
+
+
+def upstream_of(conninfo: str | None) -> dict[str, t.Any] | None:
+    """The one host and port that a connection string names.
+
+    >>> upstream_of("host=pg1 user=replica")
+    {'host': 'pg1', 'port': 5432}
+    >>> upstream_of("host=pg1,pg2"), upstream_of("user=replica")
+    (None, None)
+    """
+    try:
+        options = parse_conninfo(conninfo or "")
+    except ReplicationError:
+        return None
+    host, port = options.get("host") or options.get("hostaddr"), options.get("port") or "5432"
+    return {"host": host, "port": int(port)} if host and "," not in host and port.isdigit() else None
+
+
+def _fill_files(status: Status, host: Host) -> None:
+    """What only files tell: the upstream of a standby, its timeline's history, settings that lie in the wrong place."""
+    instance, files = host.instance, host.files
+    try:
+        status["stale_settings"] = _stale_settings(host)
+        if status["timeline"] is not None:
+            status["timeline_history"] = _timeline_history(files, instance.data_directory, status["timeline"])
+        if status["role"] == "standby":
+            receiver = status["wal_receiver"]
+            if receiver and receiver["sender_host"]:
+                status["upstream"] = {"host": receiver["sender_host"], "port": receiver["sender_port"]}
+            else:
+                status["upstream"] = upstream_of(status["settings"]["primary_conninfo"] or _conninfo_on_disk(host))
+    except OSError as error:
+        status["data_directory"]["error"] = str(error)
+
+
+def _conninfo_on_disk(host: Host) -> str | None:
+    recovery = f"{host.instance.data_directory}/recovery.conf"
+    text = host.files.read_text(recovery)
+    if text is not None:
+        found = parse_lines(text, recovery)
+    else:
+        auto = host.files.read_text(host.instance.auto_file) or ""
+        found = read_settings(host.instance.main_file, host.files) + parse_lines(auto, host.instance.auto_file)
+    setting = last_values(found).get("primary_conninfo")
+    return setting.value if setting else None
+
+
+def _stale_settings(host: Host) -> list[dict[str, t.Any]]:
+    path = host.instance.auto_file
+    stale = last_values(
+        setting for setting in parse_lines(host.files.read_text(path) or "", path) if setting.name in STANDBY_SETTINGS
+    )
+    if not stale:
+        return []
+    others = last_values(read_settings(host.instance.main_file, host.files))
+    return [
+        {
+            "name": name,
+            "value": redact_conninfo(setting.value),
+            "overrides": redact_conninfo(others[name].value) if name in others else None,
+            "path": path,
+            "line": setting.line,
+        }
+        for name, setting in sorted(stale.items())
+    ]
+
+
+def _timeline_history(files: Files, directory: str, timeline: int) -> list[dict[str, t.Any]] | None:
+    """The switches that led to a timeline; None where its file is gone. The first timeline has no history."""
+    if timeline == 1:
+        return []
+    for folder in ("pg_wal", "pg_xlog"):
+        text = files.read_text(f"{directory}/{folder}/{timeline:08X}.history")
+        if text is not None:
+            return parse_history(text)
+    return None
+
+
+def parse_history(text: str) -> list[dict[str, t.Any]]:
+    r"""The lines of a timeline history file (manual, Continuous Archiving, Timelines).
+
+    >>> parse_history("1\t0/3000148\tno recovery target specified\n")
+    [{'timeline': 1, 'lsn': '0/3000148', 'reason': 'no recovery target specified'}]
+    """
+    found = re.findall(r"^\s*(\d+)\s+([0-9A-Fa-f]+/[0-9A-Fa-f]+)[ \t]*(.*)$", text, re.MULTILINE)
+    return [{"timeline": int(number), "lsn": lsn, "reason": reason.strip()} for number, lsn, reason in found]
+
+
+__all__ = ("empty_status", "observe", "parse_history", "status_without_instance", "upstream_of")

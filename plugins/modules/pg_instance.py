@@ -1,0 +1,322 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pg_instance
+short_description: Make, configure and start an instance of PostgreSQL for replication
+version_added: 1.0.0
+description:
+  - Brings one instance into the state that its place in a replication cluster asks for. Creates it where a primary is
+    asked for and nothing is there; writes one managed file of settings, a managed block in C(pg_hba.conf), the password
+    file and what makes a standby; starts the server, reloads it, or restarts it where a parameter needs that.
+  - Every parameter is judged by the server program itself before any file is written, and C(pg_hba.conf) by the running
+    server before it is loaded; a file that is refused is put back.
+  - Never removes or overwrites a data directory, and never turns a primary into a standby or the other way round.
+options:
+  state:
+    description:
+      - With V(started) the instance is made, configured and running.
+      - With V(stopped) a running server is stopped in fast mode, and nothing else is looked at or changed.
+    type: str
+    choices: [started, stopped]
+    default: started
+  upstream:
+    description: Whom the instance follows; it makes the instance a standby. Without it the instance is a primary.
+    type: dict
+    suboptions:
+      host:
+        description: The upstream's address.
+        type: str
+        required: true
+      port:
+        description: The upstream's port.
+        type: int
+        default: 5432
+      application_name:
+        description: The name this standby gives itself.
+        type: str
+        required: true
+      slot:
+        description: The physical slot on the upstream.
+        type: str
+      options:
+        description: More options of libpq for the connection, such as C(sslmode).
+        type: dict
+        default: {}
+  parameters:
+    description:
+      - Server parameters. Names that the version does not have and values that it would refuse stop the module.
+    type: dict
+    default: {}
+  hba_rules:
+    description: The lines of the managed block in C(pg_hba.conf), in order.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      type:
+        description: C(local), C(host), C(hostssl) and so on.
+        type: str
+        default: host
+      database:
+        description: The database field.
+        type: str
+        default: all
+      user:
+        description: The user field.
+        type: str
+        default: all
+      address:
+        description: The address field; none for C(local).
+        type: str
+        default: ""
+      method:
+        description: The method; V(auto) is what fits the way this server stores passwords.
+        type: str
+        required: true
+      options:
+        description: Options of the method.
+        type: str
+        default: ""
+  peers:
+    description: Every server that this one may have to follow; each gets a line in the password file.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      host:
+        description: Its address.
+        type: str
+        required: true
+      port:
+        description: Its port.
+        type: int
+        default: 5432
+  replication_user:
+    description: The role for replication.
+    type: str
+    default: replica
+  replication_password:
+    description: Its password, for the password file.
+    type: str
+  senders:
+    description: How many WAL senders, and slots, must fit at least.
+    type: int
+    default: 0
+  floors:
+    description: Values of the upstream's parameters that this instance must not have lower.
+    type: dict
+    default: {}
+  listen_addresses:
+    description: Written where the configuration would otherwise listen on the loopback address alone.
+    type: str
+    default: "*"
+  initdb_options:
+    description: Options of C(initdb) for an instance that is created.
+    type: list
+    elements: str
+    default: ["--data-checksums", "--encoding=UTF8", "--locale=C.UTF-8"]
+  timeout:
+    description: How many seconds a start or a stop of the server may take.
+    type: int
+    default: 300
+extends_documentation_fragment:
+  - pgtandem.replication.instance
+  - pgtandem.replication.login
+  - pgtandem.replication.attributes
+  - pgtandem.replication.attributes.actiongroup_replication
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+notes:
+  - "PostgreSQL's manual: Creating a Database Cluster; Setting Parameters; The pg_hba.conf File; Log-Shipping Standby
+    Servers."
+seealso:
+  - module: pgtandem.replication.pg_basebackup
+  - module: pgtandem.replication.pg_replication_role
+"""
+
+EXAMPLES = r"""
+- name: Create and start a primary
+  pgtandem.replication.pg_instance:
+    version: "17"
+    parameters:
+      max_connections: 300
+    hba_rules:
+      - {database: replication, user: replica, address: 10.12.12.12/32, method: auto}
+
+- name: Start what a base backup made, as a standby
+  pgtandem.replication.pg_instance:
+    version: "17"
+    upstream:
+      host: 10.12.12.10
+      application_name: pg2
+      slot: pg2
+    peers:
+      - {host: 10.12.12.10}
+    replication_password: "{{ pgtandem_replication_password }}"
+
+- name: Stop an instance
+  pgtandem.replication.pg_instance:
+    version: "17"
+    state: stopped
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or would be, as sentences.
+  returned: success
+  type: list
+  elements: str
+  sample: ["write /etc/postgresql/17/main/conf.d/99-pgtandem.conf", "reload the configuration"]
+instance:
+  description: The instance with everything derived; each key is an option of every module of the collection.
+  returned: success
+  type: dict
+data_directory_state:
+  description: The state of its data directory.
+  returned: always
+  type: str
+  sample: primary
+system_identifier:
+  description: The system that the data directory belongs to.
+  returned: success
+  type: str
+  sample: "7480000000000000000"
+floors:
+  description: The values in its control file that a standby must not have lower.
+  returned: success
+  type: dict
+  sample: {max_connections: 100}
+"""
+
+import typing as t
+
+from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import login_from, login_options
+from ansible_collections.pgtandem.replication.plugins.module_utils._hba import rule_from
+from ansible_collections.pgtandem.replication.plugins.module_utils._instance import (
+    InstanceRequest,
+    Upstream,
+    ensure_instance,
+    stop_instance,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
+from ansible_collections.pgtandem.replication.plugins.module_utils._versions import default_auth_method
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+    from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+
+
+def request_from(parameters: t.Mapping[str, t.Any], *, version: int) -> InstanceRequest:
+    """The request that the parameters make."""
+    said = parameters["upstream"]
+    method = default_auth_method(version, parameters["parameters"].get("password_encryption"))
+    rules = [
+        dict(rule, method=method if rule["method"] == "auto" else rule["method"]) for rule in parameters["hba_rules"]
+    ]
+    return InstanceRequest(
+        parameters=parameters["parameters"],
+        hba_rules=tuple(rule_from(rule) for rule in rules),
+        login=login_from(parameters),
+        upstream=Upstream(
+            host=said["host"],
+            port=said["port"],
+            user=parameters["replication_user"],
+            application_name=said["application_name"],
+            slot=said["slot"] or None,
+            options={str(name): str(value) for name, value in said["options"].items()},
+        )
+        if said
+        else None,
+        peers=tuple((peer["host"], peer["port"]) for peer in parameters["peers"]),
+        replication_user=parameters["replication_user"],
+        replication_password=parameters["replication_password"],
+        senders=parameters["senders"],
+        floors={str(name): int(value) for name, value in parameters["floors"].items()},
+        listen_addresses=parameters["listen_addresses"],
+        initdb_options=tuple(parameters["initdb_options"]),
+        timeout=parameters["timeout"],
+    )
+
+
+def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
+    """Bring the instance into the state that the parameters describe."""
+    if module.params["state"] == "stopped":
+        result, report = stop_instance(host, timeout=module.params["timeout"], check_mode=module.check_mode)
+    else:
+        request = request_from(module.params, version=host.instance.version)
+        result, report = ensure_instance(host, request, check_mode=module.check_mode)
+    for warning in report.warnings:
+        module.warn(warning)
+    result.update(changed=bool(report.actions), actions=report.actions)
+    if module._diff and report.diff:
+        result["diff"] = report.diff
+    return result
+
+
+def main() -> None:
+    """The module's entry."""
+    run_job(
+        job,
+        dict(
+            login_options(),
+            state={"type": "str", "choices": ["started", "stopped"], "default": "started"},
+            upstream={
+                "type": "dict",
+                "options": {
+                    "host": {"type": "str", "required": True},
+                    "port": {"type": "int", "default": 5432},
+                    "application_name": {"type": "str", "required": True},
+                    "slot": {"type": "str"},
+                    "options": {"type": "dict", "default": {}},
+                },
+            },
+            parameters={"type": "dict", "default": {}},
+            hba_rules={
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "type": {"type": "str", "default": "host"},
+                    "database": {"type": "str", "default": "all"},
+                    "user": {"type": "str", "default": "all"},
+                    "address": {"type": "str", "default": ""},
+                    "method": {"type": "str", "required": True},
+                    "options": {"type": "str", "default": ""},
+                },
+            },
+            peers={
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "host": {"type": "str", "required": True},
+                    "port": {"type": "int", "default": 5432},
+                },
+            },
+            replication_user={"type": "str", "default": "replica"},
+            replication_password={"type": "str", "no_log": True},
+            senders={"type": "int", "default": 0},
+            floors={"type": "dict", "default": {}},
+            listen_addresses={"type": "str", "default": "*"},
+            initdb_options={
+                "type": "list",
+                "elements": "str",
+                "default": ["--data-checksums", "--encoding=UTF8", "--locale=C.UTF-8"],
+            },
+            timeout={"type": "int", "default": 300},
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()

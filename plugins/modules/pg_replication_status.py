@@ -1,0 +1,802 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pg_replication_status
+short_description: Read everything about replication on a host, wait for it, assert it
+version_added: 1.0.0
+description:
+  - Returns what a host knows about physical streaming replication - its role, timeline, positions, WAL senders and WAL
+    receiver as rows and as operating-system processes, slots, the settings that matter - in one shape on every version
+    of PostgreSQL. What a version does not have is null.
+  - Answers whatever state the host is in. A stopped server, an empty or foreign data directory, a host without
+    PostgreSQL or without psycopg, and a server that lets nobody in are states to report, not failures. The files, the
+    control file and the process table then tell what the server does not.
+  - With O(expect) it holds what it sees against conditions, waits for them up to O(timeout) seconds, and fails with
+    a sentence for each one that is not met. RV(replication) is the same on success and on failure.
+  - It changes nothing, with one exception that changes no data, O(write_position).
+  - It is not named C(..._info) because it does more than such a module may - it waits and asserts.
+extends_documentation_fragment:
+  - pgtandem.replication.instance
+  - pgtandem.replication.login
+  - pgtandem.replication.attributes
+  - pgtandem.replication.attributes.actiongroup_replication
+attributes:
+  check_mode:
+    support: full
+    details: It looks, waits and asserts as it does without check mode; O(write_position) writes nothing.
+  diff_mode:
+    support: N/A
+    details: It changes nothing.
+  idempotent:
+    support: full
+options:
+  expect:
+    description:
+      - Conditions that must hold, all of them. Without any the module never fails for a state it finds.
+      - Where a standby does not stream, the message also quotes the last line of its own log that names the cause,
+        and what to do about it where that is known.
+    type: dict
+    suboptions:
+      role:
+        description: What the server is or, stopped, would start as.
+        type: str
+        choices: [primary, standby]
+      state:
+        description: The server is in one of these states.
+        type: list
+        elements: str
+        choices: [running, stopped]
+      upstream:
+        description:
+          - Where the standby's WAL receiver receives from, as it names its sender itself.
+          - Before PostgreSQL 11 the receiver does not, and its connection string is read.
+        type: dict
+        suboptions:
+          host:
+            description: The host, as C(primary_conninfo) has it.
+            type: str
+          port:
+            description: The port.
+            type: int
+      streaming:
+        description:
+          - With V(true) the WAL receiver's status is C(streaming), its process is among the server's, and replay is
+            not paused. With V(false) nothing is streaming in.
+        type: bool
+      timeline:
+        description: The timeline that the server writes or receives; give the upstream's RV(replication.timeline).
+        type: int
+      standbys:
+        description:
+          - The C(application_name) of standbys. Each must have a WAL sender here in the state C(streaming), as a row
+            and as a process, and a slot of its own, if any, that still keeps WAL for it.
+          - O(expect.sync_state), O(expect.replayed_lsn) and the limits of lag are then asked of these, also on a
+            standby that feeds others.
+        type: list
+        elements: str
+      minimum_standbys:
+        description: At least this many WAL senders feed a standby as described at O(expect.standbys).
+        type: int
+      receiver_port:
+        description:
+          - A WAL sender here serves a receiver on this TCP port - a standby's RV(replication.wal_receiver.local_port).
+            The row of the one and the process of the other then name each other.
+          - It does not hold where addresses are translated between the two, or through a Unix socket.
+        type: int
+      sync_state:
+        description: C(sync_state) of each standby in O(expect.standbys) or, without those, of at least one standby.
+        type: str
+        choices: [async, potential, sync, quorum]
+      replayed_lsn:
+        description:
+          - A position, such as V(0/3000060). A standby must have replayed the WAL up to there; on a primary each
+            standby must have, as far as it has reported.
+          - Ask the standby where time matters. Before PostgreSQL 15 it tells its upstream what it has replayed only
+            every C(wal_receiver_status_interval), which is 10 seconds.
+        type: str
+      maximum_lag_bytes:
+        description:
+          - So many bytes of WAL at most wait to be replayed; on a standby of what its upstream told it of, on a
+            primary for each standby of what has been written.
+          - A standby that does not stream cannot know, which does not meet the condition.
+        type: int
+      maximum_lag_seconds:
+        description:
+          - So many seconds at most. A standby that replayed everything is 0 seconds behind, however long ago the last
+            transaction was - no traffic is not lag.
+        type: float
+  timeout:
+    description:
+      - Seconds to wait for what is in O(expect); V(0) looks once.
+    type: float
+    default: 0
+  stable:
+    description:
+      - Seconds over which everything in O(expect) must hold, in every look. V(1) sees a connection that comes and goes
+        for what it is. A position written and replayed (O(write_position), O(expect.replayed_lsn)) proves more, and at
+        once.
+    type: float
+    default: 0
+  write_position:
+    description:
+      - On a primary, write one small transactional message into the WAL and return the position behind it
+        as RV(replication.written_lsn), so that standbys can be asked to have replayed it.
+      - Such a message changes no data, physical standbys ignore it, and RV(ignore:changed) stays false. It is committed
+        without waiting for synchronous standbys.
+      - In check mode nothing is written, and the position that the primary has reached is returned.
+      - Before PostgreSQL 9.6, which has no such messages, a transaction without effect is committed.
+    type: bool
+    default: false
+seealso:
+  - module: pgtandem.replication.pg_basebackup
+  - module: pgtandem.replication.pg_replication_role
+notes:
+  - Rows about other roles' sessions, some settings and the WAL receiver are shown to superusers and members of
+    C(pg_monitor) only; for another O(login_user) they are null.
+  - Secrets in connection strings are struck out.
+"""
+
+EXAMPLES = r"""
+- name: See what is there
+  pgtandem.replication.pg_replication_status:
+  register: status
+
+- name: Show who follows this server
+  ansible.builtin.debug:
+    msg: "{{ status.replication.wal_senders | map(attribute='application_name') }}"
+
+- name: Write a position on the primary, which has both standbys
+  pgtandem.replication.pg_replication_status:
+    write_position: true
+    expect:
+      role: primary
+      standbys: [pg2, pg3]
+    timeout: 30
+  register: primary
+
+- name: The standby streams from it and has replayed that position
+  pgtandem.replication.pg_replication_status:
+    expect:
+      role: standby
+      streaming: true
+      upstream:
+        host: 192.0.2.1
+        port: 5432
+      replayed_lsn: "0/3000148"
+    timeout: 30
+
+- name: An instance elsewhere, through its own programs, is not far behind
+  pgtandem.replication.pg_replication_status:
+    layout: custom
+    bin_directory: /usr/local/pgsql-15/bin
+    data_directory: /data/pgsql/data2
+    port: 5433
+    expect:
+      state: [running]
+      maximum_lag_bytes: 16777216
+      maximum_lag_seconds: 10
+    stable: 1
+"""
+
+RETURN = r"""
+replication:
+  description: What the host knows. All keys are always there; what is not known is null or empty.
+  returned: always
+  type: dict
+  contains:
+    host:
+      description: The host and the Python that the module ran with.
+      type: dict
+      contains:
+        distribution:
+          description: C(ID) of os-release.
+          type: str
+          sample: debian
+        codename:
+          description: C(VERSION_CODENAME) of os-release.
+          type: str
+          sample: bookworm
+        has_systemd:
+          description: Whether systemd runs the host.
+          type: bool
+        architecture:
+          description: The machine's architecture; a base backup fits no other.
+          type: str
+          sample: x86_64
+        python:
+          description: The version of Python.
+          type: str
+          sample: 3.11.2
+        psycopg:
+          description: The driver there is, C(psycopg) or C(psycopg2).
+          type: str
+          sample: psycopg2
+    instance:
+      description:
+        - The instance with everything derived. Its keys are options of all modules of this collection. Null where none
+          can be derived.
+      type: dict
+      sample: {layout: debian, version: "15", instance: main, port: 5432, data_directory: /var/lib/postgresql/15/main}
+    instance_error:
+      description: Why no instance can be derived.
+      type: str
+    installed:
+      description: Whether the server program is there.
+      type: bool
+    missing_programs:
+      description: Programs of the server and the client that replication may need and the host does not have.
+      type: list
+      elements: str
+      sample: [pg_rewind]
+    data_directory:
+      description: What the data directory is, from what lies in it.
+      type: dict
+      contains:
+        path:
+          description: The data directory.
+          type: str
+          sample: /var/lib/postgresql/15/main
+        state:
+          description:
+            - V(absent), V(empty), V(incoming) (half a base backup of this collection), V(standby), V(primary),
+              V(partial) (half a copy that something else made) or V(foreign). Null where it could not be read.
+          type: str
+          sample: standby
+        description:
+          description: The same as a clause for messages, with the evidence.
+          type: str
+          sample: >-
+            /var/lib/postgresql/15/main holds a standby of system 7711038405245197515 (PostgreSQL 15, control file says
+            'shut down in recovery', not running)
+        signal_files:
+          description: Those of C(standby.signal), C(recovery.signal) and C(recovery.conf) that are there.
+          type: list
+          elements: str
+          sample: [standby.signal]
+        error:
+          description: Why it could not be read.
+          type: str
+    control:
+      description:
+        - The control file. A running server tells it from 9.6 on, without C(floors), and otherwise C(pg_controldata)
+          does.
+      type: dict
+      contains:
+        system_identifier:
+          description: The number that all copies of one cluster share, as text.
+          type: str
+          sample: "7711038405245197515"
+        state:
+          description: As C(pg_controldata) words it.
+          type: str
+          sample: in production
+        timeline:
+          description: The timeline of the latest checkpoint.
+          type: int
+          sample: 1
+        checkpoint_lsn:
+          description: Where the latest checkpoint's record starts.
+          type: str
+          sample: 0/2000080
+        minimum_recovery_lsn:
+          description: How far recovery must get before the data is consistent.
+          type: str
+          sample: 0/0
+        data_checksums:
+          description: Whether pages have checksums.
+          type: bool
+        wal_log_hints:
+          description: C(wal_log_hints), one of the two that C(pg_rewind) needs.
+          type: bool
+        wal_level:
+          description: The C(wal_level) that the WAL was written with.
+          type: str
+          sample: replica
+        floors:
+          description: The settings of the primary that a standby must not be below. Empty while the server tells.
+          type: dict
+          sample: {max_connections: 100, max_wal_senders: 10}
+    running:
+      description: Whether the server of this data directory runs.
+      type: bool
+    postmaster:
+      description: Its first process, with C(pid), C(port) and C(socket_directory).
+      type: dict
+      sample: {pid: 4711, port: 5432, socket_directory: /var/run/postgresql}
+    server_version:
+      description: The running server's version as a number.
+      type: int
+      sample: 150018
+    major:
+      description: Its major version.
+      type: str
+      sample: "15"
+    accepts_connections:
+      description: Whether the server let the module in. Null where it runs and there is no driver to try with.
+      type: bool
+    database_error:
+      description: Why it did not, in the server's own words, or that no driver is there.
+      type: str
+      sample: "FATAL:  the database system is starting up"
+    role:
+      description:
+        - V(primary) or V(standby), from the server or, stopped, what it would start as. Null where no cluster is.
+      type: str
+      sample: standby
+    timeline:
+      description: The timeline that a primary writes and a standby receives; else that of the control file.
+      type: int
+      sample: 2
+    timeline_history:
+      description: How that timeline came about, oldest first. Null where its history file is gone.
+      type: list
+      elements: dict
+      sample: [{timeline: 1, lsn: 0/3000148, reason: no recovery target specified}]
+    system_identifier:
+      description: The number that all copies of one cluster share, as text.
+      type: str
+      sample: "7711038405245197515"
+    upstream:
+      description: What a standby follows, C(host) and C(port), from its WAL receiver or else from its settings.
+      type: dict
+      sample: {host: 192.0.2.1, port: 5432}
+    positions:
+      description: Positions in the WAL. C(current), C(flush) and C(insert) are a primary's, the others a standby's.
+      type: dict
+      contains:
+        current:
+          description: Written.
+          type: str
+          sample: 0/3000148
+        flush:
+          description: Flushed to disk; from 9.6 on.
+          type: str
+          sample: 0/3000148
+        insert:
+          description: Made, perhaps still in memory.
+          type: str
+          sample: 0/3000148
+        receive:
+          description: Received and flushed.
+          type: str
+          sample: 0/3000148
+        replay:
+          description: Replayed.
+          type: str
+          sample: 0/3000148
+        replay_timestamp:
+          description: When the last replayed transaction was committed on the primary.
+          type: str
+          sample: "2026-11-22T16:47:16.013065+00:00"
+    replay:
+      description: How replay goes on a standby.
+      type: dict
+      contains:
+        paused:
+          description: Whether it is paused.
+          type: bool
+        pause_state:
+          description: V(not paused), V(pause requested) or V(paused); from 14 on.
+          type: str
+          sample: not paused
+        lag_bytes:
+          description: WAL that the standby was told of and has not replayed.
+          type: int
+          sample: 0
+        lag_seconds:
+          description:
+            - The age of the last replayed transaction while there is more to replay, which is at least how far the
+              standby is behind or, after a pause in the traffic, more than that. 0 where everything is replayed, null
+              where nothing is streaming in either.
+          type: float
+          sample: 0
+    wal_senders:
+      description:
+        - Every row of C(pg_stat_replication), under the names that PostgreSQL 10 introduced. Intervals are
+          seconds, and C(client_addr) is an address without a mask.
+      type: list
+      elements: dict
+      contains:
+        pid:
+          description: Process.
+          type: int
+          sample: 31980
+        usesysid:
+          description: The role's OID.
+          type: int
+          sample: 16384
+        usename:
+          description: The role.
+          type: str
+          sample: replica
+        application_name:
+          description: The name the standby gives itself.
+          type: str
+          sample: pg2
+        client_addr:
+          description: Address; null through a Unix socket.
+          type: str
+          sample: 192.0.2.2
+        client_hostname:
+          description: Name with C(log_hostname).
+          type: str
+        client_port:
+          description: TCP port; -1 through a Unix socket.
+          type: int
+          sample: 33786
+        backend_start:
+          description: Since when.
+          type: str
+          sample: "2026-11-22T16:47:15.722494+00:00"
+        backend_xmin:
+          description: The standby's horizon with C(hot_standby_feedback).
+          type: int
+        state:
+          description: V(startup), V(catchup), V(streaming), V(backup) or V(stopping).
+          type: str
+          sample: streaming
+        sent_lsn:
+          description: Sent.
+          type: str
+          sample: 0/3000148
+        write_lsn:
+          description: Written by the standby.
+          type: str
+          sample: 0/3000148
+        flush_lsn:
+          description: Flushed by it.
+          type: str
+          sample: 0/3000148
+        replay_lsn:
+          description: Replayed by it.
+          type: str
+          sample: 0/3000148
+        write_lag_seconds:
+          description: From 10 on. Null after a while without traffic.
+          type: float
+          sample: 0.0005
+        flush_lag_seconds:
+          description: From 10 on. Null after a while without traffic.
+          type: float
+          sample: 0.0006
+        replay_lag_seconds:
+          description: From 10 on. Null after a while without traffic.
+          type: float
+          sample: 0.0007
+        sync_priority:
+          description: Place in C(synchronous_standby_names).
+          type: int
+          sample: 0
+        sync_state:
+          description: V(async), V(potential), V(sync) or V(quorum).
+          type: str
+          sample: async
+        reply_time:
+          description: When the standby last answered; from 12 on.
+          type: str
+        slot_name:
+          description: The slot that this sender uses; from 9.5 on.
+          type: str
+          sample: pg2
+        lag_bytes:
+          description: Written here and not yet reported as replayed.
+          type: int
+          sample: 0
+        process:
+          description: The process's title as the operating system shows it. Null where it shows none.
+          type: str
+          sample: "postgres: 15/main: walsender replica 192.0.2.2(33786) streaming 0/3000148"
+    wal_receiver:
+      description: The row of C(pg_stat_wal_receiver), from 9.6 on. Null where no WAL receiver runs.
+      type: dict
+      contains:
+        pid:
+          description: Process.
+          type: int
+          sample: 31979
+        status:
+          description: V(starting), V(streaming), V(waiting), V(restarting) or V(stopping).
+          type: str
+          sample: streaming
+        receive_start_lsn:
+          description: Where it began.
+          type: str
+          sample: 0/3000000
+        receive_start_tli:
+          description: On which timeline.
+          type: int
+          sample: 1
+        written_lsn:
+          description: Received and written; from 13 on.
+          type: str
+          sample: 0/3000148
+        flushed_lsn:
+          description: Received and flushed; before 13 the column C(received_lsn).
+          type: str
+          sample: 0/3000148
+        received_tli:
+          description: The timeline of that.
+          type: int
+          sample: 1
+        last_msg_send_time:
+          description: By the sender's clock.
+          type: str
+        last_msg_receipt_time:
+          description: By the own clock.
+          type: str
+        latest_end_lsn:
+          description: The end of the sender's WAL that it last told.
+          type: str
+          sample: 0/3000148
+        latest_end_time:
+          description: When that was.
+          type: str
+        slot_name:
+          description: The slot on the upstream.
+          type: str
+          sample: pg2
+        sender_host:
+          description: The upstream; before 11 from C(conninfo).
+          type: str
+          sample: 192.0.2.1
+        sender_port:
+          description: Its port; before 11 from C(conninfo).
+          type: int
+          sample: 5432
+        conninfo:
+          description: The connection string without its password.
+          type: str
+        process:
+          description: The process's title as the operating system shows it. Null where it shows none.
+          type: str
+          sample: "postgres: 15/main: walreceiver streaming 0/3000148"
+        local_port:
+          description: Its own TCP port, which the upstream's C(client_port) names. Null where it cannot be seen.
+          type: int
+          sample: 33786
+    slots:
+      description: Every row of C(pg_replication_slots), with the WAL it holds back.
+      type: list
+      elements: dict
+      contains:
+        slot_name:
+          description: Name.
+          type: str
+          sample: pg2
+        plugin:
+          description: A logical slot's plugin.
+          type: str
+        slot_type:
+          description: V(physical) or V(logical).
+          type: str
+          sample: physical
+        datoid:
+          description: A logical slot's database.
+          type: int
+        database:
+          description: Its name.
+          type: str
+        temporary:
+          description: From 10 on.
+          type: bool
+          sample: false
+        active:
+          description: Whether it is in use.
+          type: bool
+          sample: true
+        active_pid:
+          description: By which process; from 9.5 on.
+          type: int
+          sample: 31980
+        xmin:
+          description: The oldest transaction it keeps.
+          type: int
+        catalog_xmin:
+          description: The same for catalogs.
+          type: int
+        restart_lsn:
+          description: The oldest WAL it keeps.
+          type: str
+          sample: 0/3000148
+        confirmed_flush_lsn:
+          description: A logical slot's position; from 9.6 on.
+          type: str
+        wal_status:
+          description: V(reserved), V(extended), V(unreserved) or V(lost); from 13 on.
+          type: str
+          sample: reserved
+        safe_wal_size:
+          description: Bytes until it may be lost; from 13 on.
+          type: int
+        two_phase:
+          description: From 14 on.
+          type: bool
+        two_phase_at:
+          description: From 18 on.
+          type: str
+        inactive_since:
+          description: From 17 on.
+          type: str
+        conflicting:
+          description: From 16 on.
+          type: bool
+        invalidation_reason:
+          description: From 17 on.
+          type: str
+        failover:
+          description: From 17 on.
+          type: bool
+        synced:
+          description: From 17 on.
+          type: bool
+        slotsync_skip_reason:
+          description: From 19 on.
+          type: str
+        retained_bytes:
+          description: WAL from its C(restart_lsn) up to now.
+          type: int
+          sample: 0
+    settings:
+      description:
+        - Parameters of the running server that decide over replication, as C(SHOW) prints them. Null where the version
+          does not know one or the role may not see it.
+      type: dict
+      sample: {wal_level: replica, max_wal_senders: "10", wal_keep_size: 512MB, wal_keep_segments: null}
+    pending_restart:
+      description: Parameters whose change waits for a restart; from 9.5 on.
+      type: list
+      elements: str
+      sample: [max_connections]
+    stale_settings:
+      description: A standby's settings in C(postgresql.auto.conf), which win over the ones in any other file.
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: Parameter.
+          type: str
+          sample: primary_conninfo
+        value:
+          description: Its value without a password.
+          type: str
+          sample: host=192.0.2.9 user=replica
+        overrides:
+          description: The value in another file that it wins over.
+          type: str
+        path:
+          description: File.
+          type: str
+          sample: /var/lib/postgresql/15/main/postgresql.auto.conf
+        line:
+          description: Line.
+          type: int
+          sample: 3
+    processes:
+      description: The server's processes as the operating system shows them.
+      type: list
+      elements: dict
+      contains:
+        pid:
+          description: Process.
+          type: int
+          sample: 31978
+        part:
+          description: V(walsender), V(walreceiver), V(startup) or null.
+          type: str
+          sample: startup
+        title:
+          description: Title.
+          type: str
+          sample: "postgres: 15/main: startup recovering 000000010000000000000003"
+    collation:
+      description:
+        - The default collation of the database logged in to. Indexes on text may break where C(version) differs between
+          hosts. C(provider) is V(c) for libc, V(i) for ICU, V(b) for the built-in one.
+      type: dict
+      sample: {provider: c, locale: en_US.UTF-8, version: "2.36"}
+    written_lsn:
+      description: The position behind the message of O(write_position); null on a standby.
+      type: str
+      sample: 0/3000148
+unmet:
+  description: A sentence for each condition of O(expect) that is not met.
+  returned: always
+  type: list
+  elements: str
+  sample: ["the WAL receiver's status is 'waiting', expected 'streaming'"]
+waited_seconds:
+  description: How long the module looked.
+  returned: always
+  type: float
+  sample: 0.012
+log_line:
+  description: The line of a standby's own log that names why it does not stream.
+  returned: failure, where such a line is found
+  type: str
+  sample: >-
+    FATAL:  could not connect to the primary server: connection to server at "192.0.2.1", port 5432 failed: FATAL:
+    password authentication failed for user "replica"
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import (
+    instance_from,
+    login_from,
+    login_options,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._files import Files
+from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host, look_at_facts
+from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
+from ansible_collections.pgtandem.replication.plugins.module_utils._runner import ModuleRunner
+from ansible_collections.pgtandem.replication.plugins.module_utils._status import status_without_instance
+from ansible_collections.pgtandem.replication.plugins.module_utils._status_report import (
+    Request,
+    report,
+    report_without_instance,
+)
+
+
+def status_options() -> dict[str, t.Any]:
+    """The options that only this module has."""
+    return {
+        "expect": {
+            "type": "dict",
+            "options": {
+                "role": {"type": "str", "choices": ["primary", "standby"]},
+                "state": {"type": "list", "elements": "str", "choices": ["running", "stopped"]},
+                "upstream": {"type": "dict", "options": {"host": {"type": "str"}, "port": {"type": "int"}}},
+                "streaming": {"type": "bool"},
+                "timeline": {"type": "int"},
+                "standbys": {"type": "list", "elements": "str"},
+                "minimum_standbys": {"type": "int"},
+                "receiver_port": {"type": "int"},
+                "sync_state": {"type": "str", "choices": ["async", "potential", "sync", "quorum"]},
+                "replayed_lsn": {"type": "str"},
+                "maximum_lag_bytes": {"type": "int"},
+                "maximum_lag_seconds": {"type": "float"},
+            },
+        },
+        "timeout": {"type": "float", "default": 0},
+        "stable": {"type": "float", "default": 0},
+        "write_position": {"type": "bool", "default": False},
+    }
+
+
+def request_from(module: AnsibleModule) -> Request:
+    """What the module's parameters ask for."""
+    return Request.make(
+        login=login_from(module.params),
+        expect=module.params["expect"],
+        timeout=module.params["timeout"],
+        stable=module.params["stable"],
+        write_position=module.params["write_position"],
+        check_mode=module.check_mode,
+    )
+
+
+def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
+    """Look at the instance, as often as what is expected takes."""
+    return report(host, request_from(module))
+
+
+def job_without_instance(error: ReplicationError, module: AnsibleModule) -> dict[str, t.Any]:
+    """Say what can be said of a host on which the options describe no instance."""
+    facts = look_at_facts(instance_from(module.params), ModuleRunner(module), Files())
+    return report_without_instance(status_without_instance(error, facts), request_from(module))
+
+
+def main() -> t.NoReturn:
+    """Run the module."""
+    run_job(job, dict(login_options(), **status_options()), without_instance=job_without_instance)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""The inventory's variables of one host as a node of a cluster, with the roles' own defaults filled in."""
+
+from __future__ import annotations
+
+import os.path
+import typing as t
+
+import yaml
+
+PREFIX = "pgtandem_"
+PASSWORD = "pgtandem_replication_password"
+
+#: Variables that are options of every module under the same name without the prefix.
+INSTANCE_VARIABLES = (
+    "layout",
+    "version",
+    "instance",
+    "port",
+    "bin_directory",
+    "client_bin_directory",
+    "data_directory",
+    "config_directory",
+    "service",
+    "os_user",
+    "log_file",
+    "passfile",
+)
+LOGIN_VARIABLES = ("login_user", "login_password", "login_unix_socket")
+
+_DEFAULTS = os.path.join(os.path.dirname(__file__), "..", "..", "roles", "primary", "defaults", "main.yml")
+
+
+def defaults() -> dict[str, t.Any]:
+    """The defaults of the roles, under their full names."""
+    with open(_DEFAULTS, encoding="utf-8") as stream:
+        return t.cast("dict[str, t.Any]", yaml.safe_load(stream))
+
+
+def node_from(
+    name: str, variable: t.Callable[[str, t.Any], t.Any], groups: t.Mapping[str, t.Sequence[str]]
+) -> dict[str, t.Any]:
+    """A host as the inventory describes it. C(variable) gives a variable's value, or the default it is given.
+
+    No secret is in the result: it says only whether a password is there and fit to be written down.
+    """
+    values = {key[len(PREFIX) :]: variable(key, default) for key, default in defaults().items()}
+    password = variable(PASSWORD, None)
+    address = values["address"]
+    if not address and variable("ansible_connection", "") == "local":
+        address = "127.0.0.1"
+    return {
+        "name": name,
+        "cluster": str(values["cluster"]),
+        "groups": [role for role in ("primary", "standby") if name in groups.get(str(values[f"{role}_group"]), ())],
+        "upstream": str(values["upstream"] or ""),
+        "address": str(address or variable("ansible_host", "") or name),
+        "port": int(values["port"]),
+        "has_password": bool(password),
+        "password_fits_file": not any(char in str(password or "") for char in "\r\n\0"),
+        "replication_user": str(values["replication_user"]),
+        "on_role_change": str(values["on_role_change"]),
+        "manage_packages": bool(values["manage_packages"]),
+        "slots": bool(values["slots"]),
+        "parameters": dict(values["parameters"] or {}),
+        "hba_rules": list(values["hba_rules"] or []),
+        "options": {key: values[key] if key == "port" else str(values[key]) for key in INSTANCE_VARIABLES},
+        "status": None,
+    }
