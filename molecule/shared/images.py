@@ -26,7 +26,18 @@ from machine import REPOSITORY, LabError, engine, podman, run, say
 
 RECIPES = pathlib.Path(__file__).resolve().parent / "images"
 SUITES = ("bullseye", "bookworm", "trixie")
-PACKAGES = ("systemd systemd-sysv dbus openssh-server sudo python3 iproute2 procps ca-certificates tzdata").split()
+PACKAGES = [
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "openssh-server",
+    "sudo",
+    "python3",
+    "iproute2",
+    "procps",
+    "ca-certificates",
+    "tzdata",
+]
 # How this machine reaches packages, as far as a host has to do the same.
 APT_SETTINGS = re.compile(r"^Acquire::(https?::|Retries|Check-Valid-Until|Check-Date|ForceIPv[46])")
 CERTIFICATES = pathlib.Path("/usr/local/share/ca-certificates")

@@ -157,9 +157,8 @@ def observe(host: Host, login: Login, *, position: Position = Position.NONE) -> 
     status["installed"] = instance.installed
     status["missing_programs"] = [
         name
-        for names, locate in ((SERVER_PROGRAMS, instance.program), (CLIENT_PROGRAMS, instance.client_program))
-        for name in names
-        if not os.access(locate(name), os.X_OK)
+        for name in SERVER_PROGRAMS + CLIENT_PROGRAMS
+        if not any(os.access(locate(name), os.X_OK) for locate in (instance.program, instance.client_program))
     ]
     status["data_directory"]["path"] = instance.data_directory
     try:

@@ -145,6 +145,12 @@ def host_problems(node: Node) -> list[str]:
                 f"{name}: there is no {status['instance']['bin_directory']}/postgres. The custom layout uses a "
                 "PostgreSQL that is there already."
             )
+        elif status["installed"] and {"pg_controldata", "pg_ctl"} & set(status["missing_programs"]):
+            problems.append(
+                f"{name}: {status['instance']['bin_directory']} has the server but not "
+                f"{', '.join(status['missing_programs'])}; pg_ctl and pg_controldata are needed. Install them, or name "
+                "the folder of the client programs in pgtandem_client_bin_directory."
+            )
         elif not status["installed"] and not node["manage_packages"]:
             problems.append(
                 f"{name}: PostgreSQL {status['instance']['version']} is not installed and pgtandem_manage_packages is "
