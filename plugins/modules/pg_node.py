@@ -26,7 +26,7 @@ options:
   options:
     description:
       - Options of M(pgtandem.replication.pg_replication_status) that count more than the host's variables. The roles
-        give what was derived on the host, RV(node.status.instance) of an earlier run.
+        give what was derived on the host, C(instance) in an earlier RV(node.status).
     type: dict
     default: {}
   expect:
