@@ -24,7 +24,9 @@ from ansible_collections.pgtandem.replication.plugins.module_utils import _argsp
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTION = "pgtandem.replication"
 PLUGINS = f"ansible_collections.{COLLECTION}.plugins"
-MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("[!_]*.py"))
+ACTIONS = {path.stem for path in (ROOT / "plugins/action").glob("[!_]*.py")}
+#: Beside an action plugin lies a module that is documentation only; test_documentation.py looks at those.
+MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("[!_]*.py") if path.stem not in ACTIONS)
 FRAGMENTS = sorted(path.stem for path in (ROOT / "plugins/doc_fragments").glob("[!_]*.py"))
 ROLES = sorted(path for path in (ROOT / "roles").glob("*") if path.is_dir())
 PYTHON = sorted((ROOT / "plugins").rglob("*.py"))
