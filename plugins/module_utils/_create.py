@@ -24,6 +24,9 @@ _LOCALE = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 #: In Debian's configuration folder while it is being made.
 _CREATING = ".pgtandem-creating"
 
+#: Said on disk while a new cluster is made.
+_PURPOSE = "initdb"
+
 _CONFIGURATION_FILES = ("postgresql.conf", "pg_hba.conf", "pg_ident.conf")
 
 
@@ -43,8 +46,8 @@ def create_cluster(host: Host, *, superuser: str, options: t.Sequence[str]) -> N
     """Fill the empty data directory with a new cluster."""
     instance = host.instance
     with filling(host) as incoming:
-        if not incoming.is_whole():
-            incoming.begin("initdb")
+        if not incoming.is_whole(_PURPOSE):
+            incoming.begin(_PURPOSE)
             host.runner.run(
                 initdb_command(host, directory=incoming.path, superuser=superuser, options=options),
                 user=instance.os_user,
@@ -54,7 +57,7 @@ def create_cluster(host: Host, *, superuser: str, options: t.Sequence[str]) -> N
             if instance.config_directory != instance.data_directory:
                 for name in _CONFIGURATION_FILES:
                     os.unlink(f"{incoming.path}/{name}")
-        incoming.finish()
+        incoming.finish(_PURPOSE)
 
 
 def lacks_configuration(host: Host) -> bool:

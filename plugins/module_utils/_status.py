@@ -39,6 +39,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import l
 from ansible_collections.pgtandem.replication.plugins.module_utils._processes import (
     Postmaster,
     children_of,
+    listener_on,
     local_port_of,
     replication_part,
 )
@@ -117,6 +118,7 @@ def empty_status() -> Status:
         "control": None,
         "running": False,
         "postmaster": None,
+        "port_taken_by": None,
         "server_version": None,
         "major": None,
         "accepts_connections": False,
@@ -173,6 +175,8 @@ def observe(host: Host, login: Login, *, position: Position = Position.NONE) -> 
     _fill_directory(status, host, answer)
     if postmaster is not None:
         _fill_processes(status, postmaster)
+    elif not login.host:
+        status["port_taken_by"] = listener_on(instance.port)
     if answer is not None:
         _fill_answer(status, host, answer)
     _fill_files(status, host)

@@ -201,6 +201,7 @@ floors:
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import login_from, login_options
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._hba import rule_from
 from ansible_collections.pgtandem.replication.plugins.module_utils._instance import (
     InstanceRequest,
@@ -209,6 +210,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._instance imp
     stop_instance,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
+from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import connection_option_problems
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -218,6 +220,9 @@ if t.TYPE_CHECKING:
 def request_from(parameters: t.Mapping[str, t.Any]) -> InstanceRequest:
     """The request that the parameters make."""
     said = parameters["upstream"]
+    problems = connection_option_problems(said["options"]) if said else []
+    if problems:
+        raise ReplicationError(" ".join(problems))
     return InstanceRequest(
         parameters=parameters["parameters"],
         hba_rules=tuple(rule_from(rule) for rule in parameters["hba_rules"]),

@@ -129,6 +129,11 @@ node:
       description: Its C(pgtandem_parameters).
       type: dict
       sample: {max_connections: 200}
+    connection_options:
+      description: The names in its C(pgtandem_connection_options).
+      type: list
+      elements: str
+      sample: [sslmode]
     hba_rules:
       description: Its C(pgtandem_hba_rules).
       type: list
