@@ -133,8 +133,9 @@ class _Seeding:
         if decide(self._request, evidence, None) is None:
             return _result(self._host, evidence, changed=self._token is not None, actions=self._actions)
         marker = incoming.marker()
-        if incoming.is_whole():
-            return self._take_over(incoming, marker)
+        purpose = _purpose(self._request.system_identifier or marker.get("system_identifier"))
+        if incoming.is_whole(purpose):
+            return self._take_over(incoming, marker, purpose)
         if self._token is not None:
             said = marker.get("message") or "its job ended without a word; it was killed, or the host was restarted"
             # What is there is of no use, and a disk that is full had better not stay so.
@@ -198,7 +199,7 @@ class _Seeding:
         self._host.files.set_owner_and_mode(self._directory, owner=instance.os_user, mode=0o700)
         token = uuid.uuid4().hex[:12]
         incoming.begin(
-            f"base backup of {request.shown()}",
+            _purpose(ready.upstream.system_identifier),
             elsewhere=ready.elsewhere,
             job=token,
             upstream=request.shown(),
@@ -223,14 +224,8 @@ class _Seeding:
         self._token = token
         self._actions.append(_planned(self._host, request))
 
-    def _take_over(self, incoming: Incoming, marker: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    def _take_over(self, incoming: Incoming, marker: t.Mapping[str, t.Any], purpose: str) -> dict[str, t.Any]:
         """The copy is whole: make it a standby and move it up."""
-        theirs, ours = marker.get("system_identifier"), self._request.system_identifier
-        if theirs and ours and theirs != ours:
-            raise ReplicationError(
-                f"{self._directory} holds a whole copy of system {theirs}, and {self._request.shown()} is system "
-                f"{ours}. Remove {incoming.path} and {incoming.marker_path}, or correct the inventory."
-            )
         if not incoming.is_moving():
             _make_standby(self._host, incoming.path)
             if not self._request.manifest_checksums:
@@ -239,12 +234,16 @@ class _Seeding:
                     os.unlink(f"{incoming.path}/backup_manifest")
         if self._token is None:
             self._actions.append(f"take over the whole copy that an earlier run left in {self._directory}")
-        incoming.finish()
+        incoming.finish(purpose)
         result = _result(self._host, look_at_directory(self._host), changed=True, actions=self._actions)
         if marker.get("done") and marker.get("ended"):
             result["copied_bytes"] = marker["done"]
             result["seconds"] = round(marker["ended"] - marker["started"], 1)
         return result
+
+
+def _purpose(system_identifier: str | None) -> str:
+    return f"base backup of system {system_identifier}"
 
 
 def _planned(host: Host, request: BaseBackupRequest) -> str:

@@ -63,7 +63,7 @@ def parse_control_data(text: str) -> ControlData:
     if "Database system identifier" not in values:
         raise ReplicationError("pg_controldata printed no system identifier; its output began: " + text[:200])
     timeline = values.get("Latest checkpoint's TimeLineID", "")
-    # The floors follow a field that came with format 1201 (version 12): a newer program shows older files shifted by it.
+    # The floors follow a field that came with format 1201 (version 12): a newer program shows older files shifted.
     format_number = int(values.get("pg_control version number", "0"))
     shifted = format_number < 1201 and "max_wal_senders setting" in values
     return ControlData(

@@ -79,16 +79,34 @@ class Incoming:
         """What is on disk about the filling, empty where there is nothing."""
         return read_marker(self._host)
 
-    def is_whole(self) -> bool:
-        """Whether an earlier run had everything and was stopped before all of it was moved up."""
-        return self.marker().get("phase") in (COPIED, WHOLE)
+    def is_whole(self, purpose: str) -> bool:
+        """Whether an earlier run had everything for this purpose and was stopped before all of it was moved up.
+
+        What was whole for another purpose is not used, and once some of it has moved up it is not cleared either.
+        """
+        marker = self.marker()
+        if marker.get("phase") not in (COPIED, WHOLE):
+            return False
+        if marker.get("purpose") == purpose:
+            return True
+        if self.is_moving() and self._others():
+            raise ReplicationError(
+                f"{self._directory} holds the result of '{marker.get('purpose')}', which an earlier run was about to "
+                f"finish, and now '{purpose}' is asked for. Nothing was changed. Run again with the inventory of that "
+                "time, or move the directory away."
+            )
+        return False
+
+    def _others(self) -> set[str]:
+        """What lies in the data directory beside the copy itself."""
+        return set(self._host.files.list_names(self._directory)) - {INCOMING, INCOMING_MARKER, JOB} - NOT_DATA
 
     def is_moving(self) -> bool:
         """Whether some of it may have been moved up already."""
         return self.marker().get("phase") == WHOLE
 
     def begin(self, purpose: str, *, elsewhere: t.Sequence[Elsewhere] = (), **facts: t.Any) -> None:
-        """Clear what an earlier run of ours left and say on disk what is about to be done."""
+        """Clear what an earlier run of ours left and say on disk what is about to be done, such as C(initdb)."""
         self.clear()
         self._write_marker(
             dict(
@@ -128,10 +146,10 @@ class Incoming:
         if not place.existed and not os.listdir(place.path):
             os.rmdir(place.path)
 
-    def finish(self) -> None:
+    def finish(self, purpose: str) -> None:
         """Move the whole cluster up. Safe to repeat from any point."""
         names = self._host.files.list_names(self.path)
-        present = set(self._host.files.list_names(self._directory)) - {INCOMING, INCOMING_MARKER, JOB} - NOT_DATA
+        present = self._others()
         # Renaming replaces, and what somebody else put here meanwhile is theirs.
         strange = present.intersection(names) if self.is_moving() else present
         if strange:
@@ -139,7 +157,7 @@ class Incoming:
                 f"The copy in {self.path} is whole, but {self._directory} holds {', '.join(sorted(strange)[:3])} "
                 "meanwhile, which nobody of this collection put there. Take that away and run again; the copy is kept."
             )
-        self._write_marker(dict(self.marker(), phase=WHOLE))
+        self._write_marker(dict(self.marker(), phase=WHOLE, purpose=purpose))
         for name in [name for name in names if name not in _LAST] + [name for name in _LAST if name in names]:
             os.rename(f"{self.path}/{name}", f"{self._directory}/{name}")
         self._host.files.sync_folder(self._directory)

@@ -138,7 +138,8 @@ class Alive(t.NamedTuple):
 def processes_of(host: Host) -> Alive:
     """The job's processes: they have the data directory open, which is the lock, and name a folder of ours in it."""
     directory = host.instance.data_directory
-    holders = processes_with_open(directory)
+    entry = account(host.instance.os_user)
+    holders = processes_with_open(directory, uid=entry.pw_uid, gid=entry.pw_gid)
     return Alive(
         [process for process in holders if f"{directory}/{JOB}/{_backup_job.PROGRAM}" in process.title],
         [process for process in holders if f"{directory}/{INCOMING}" in process.title],

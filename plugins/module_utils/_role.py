@@ -395,7 +395,8 @@ def _dependents(database: Database, oid: str) -> tuple[str, ...]:
     """What keeps a role from being dropped (manual, pg_shdepend). Only this database's objects can be described."""
     rows = database.rows(
         "SELECT d.datname, CASE WHEN s.dbid = 0 OR d.datname = current_database() "
-        "THEN pg_describe_object(s.classid, s.objid, s.objsubid) END AS described "
+        "THEN CASE s.deptype WHEN 'o' THEN 'owner of ' WHEN 'a' THEN 'privileges for ' ELSE '' END "
+        "|| pg_describe_object(s.classid, s.objid, s.objsubid) END AS described "
         "FROM pg_shdepend s LEFT JOIN pg_database d ON d.oid = s.dbid "
         # Memberships go with the role.
         "WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = %s::oid "
@@ -494,7 +495,7 @@ def explained(error: DatabaseError) -> DatabaseError:
     return error
 
 
-def apply_plan(database: Database, request: RoleRequest, plan: RolePlan, method: str, secrets: t.Set[str]) -> str:
+def apply_plan(database: Database, request: RoleRequest, plan: RolePlan, method: str, secrets: set[str]) -> str:
     """Run the plan's statement and return it as it may be shown. The verifier joins C(secrets), which never leave."""
     verifier = None
     if plan.set_password:

@@ -112,8 +112,8 @@ PARAMETER_SPANS: dict[str, Replaced] = {
         Span(130000), "this version has no cap on the WAL that slots keep; leave it out"
     ),
     "promote_trigger_file": Replaced(Span(120000, 160000), "use pg_promote() or pg_ctl promote; leave it out"),
-    "trigger_file": Replaced(Span(None, 120000), "use pg_promote() or pg_ctl promote; leave it out"),
-    "standby_mode": Replaced(Span(None, 120000), "the file standby.signal makes a standby; leave it out"),
+    "trigger_file": Replaced(Span(None, OLDEST), "use pg_promote() or pg_ctl promote; leave it out"),
+    "standby_mode": Replaced(Span(None, OLDEST), "the file standby.signal makes a standby; leave it out"),
     "idle_replication_slot_timeout": Replaced(Span(180000), "this version never drops idle slots; leave it out"),
     "sync_replication_slots": Replaced(Span(170000), "this version cannot synchronise slots; leave it out"),
     "synchronized_standby_slots": Replaced(Span(170000), "this version cannot synchronise slots; leave it out"),
@@ -125,16 +125,31 @@ PARAMETER_SPANS: dict[str, Replaced] = {
     "wal_receiver_create_temp_slot": Replaced(Span(130000), "leave it out"),
     "checkpoint_segments": Replaced(Span(None, 90500), "use max_wal_size"),
     "replication_timeout": Replaced(Span(None, OLDEST), "its name is wal_sender_timeout"),
-    "primary_slot_name": Replaced(Span(120000), "before 12 it belongs to recovery.conf, which the collection writes"),
-    "primary_conninfo": Replaced(Span(120000), "before 12 it belongs to recovery.conf, which the collection writes"),
-    "recovery_target_timeline": Replaced(
-        Span(120000), "before 12 it belongs to recovery.conf, which the collection writes"
-    ),
-    "recovery_min_apply_delay": Replaced(
-        Span(120000), "before 12 it belongs to recovery.conf, which the collection writes"
-    ),
-    "restore_command": Replaced(Span(120000), "before 12 it belongs to recovery.conf, which the collection writes"),
 }
+
+#: Before 12 these belong to recovery.conf, and a server refuses to start over one in postgresql.conf.
+RECOVERY_PARAMETERS = (
+    "archive_cleanup_command",
+    "primary_conninfo",
+    "primary_slot_name",
+    "recovery_end_command",
+    "recovery_min_apply_delay",
+    "recovery_target",
+    "recovery_target_action",
+    "recovery_target_inclusive",
+    "recovery_target_lsn",
+    "recovery_target_name",
+    "recovery_target_time",
+    "recovery_target_timeline",
+    "recovery_target_xid",
+    "restore_command",
+)
+PARAMETER_SPANS.update(
+    {
+        name: Replaced(Span(120000), "before 12 it belongs to recovery.conf, which the collection writes")
+        for name in RECOVERY_PARAMETERS
+    }
+)
 
 #: Distribution release -> the major version that its own packages carry.
 DISTRIBUTION_MAJORS: dict[str, str] = {

@@ -244,7 +244,9 @@ import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._backup_command import BaseBackupRequest
 from ansible_collections.pgtandem.replication.plugins.module_utils._basebackup import Waiting, seed
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
+from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import connection_option_problems
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -254,6 +256,9 @@ if t.TYPE_CHECKING:
 def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
     """Seed the directory that the parameters describe."""
     parameters = module.params
+    problems = connection_option_problems(parameters["upstream_options"])
+    if problems:
+        raise ReplicationError(" ".join(problems))
     return seed(
         host,
         BaseBackupRequest(

@@ -310,6 +310,8 @@ def run_tasks(tasks: t.Sequence[Task]) -> Results:
                 "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).with_name("callback_plugins")),
                 "ANSIBLE_CALLBACKS_ENABLED": "record_results",
                 "ANSIBLE_NOCOLOR": "1",
+                "ANSIBLE_HOME": folder,
+                "ANSIBLE_REMOTE_TMP": f"{folder}/remote",
                 "RECORD_RESULTS": str(record),
                 "LC_ALL": "C.UTF-8",
             },

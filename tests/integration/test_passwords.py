@@ -28,9 +28,8 @@ def passwords() -> list[str]:
     """Each letter alone and between others, and a few hundred mixtures that are the same at every run."""
     chance = random.Random(4)
     mixed = ["".join(chance.choices(LETTERS, k=chance.randint(1, 8))) for _unused in range(300)]
-    return sorted(
-        {text for letter in LETTERS for text in (letter, f"x{letter}y", f"\u05d0{letter}\u05d0")} | set(mixed)
-    )
+    single = {text for letter in LETTERS for text in (letter, f"x{letter}y", f"\u05d0{letter}\u05d0")}
+    return sorted(single | set(mixed))
 
 
 @pytest.mark.parametrize("server", SERVERS)

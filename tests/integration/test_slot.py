@@ -72,13 +72,13 @@ def test_too_few_places_stop_before_the_first(server: Cluster) -> None:
 
 def test_a_slot_in_use_is_not_dropped(server: Cluster) -> None:
     run_module(MODULE, {**server.options, "name": "used"})
+    server.psql("CREATE ROLE reader LOGIN REPLICATION PASSWORD 'secret 20'")
+    program = str(server.bin_directory / "pg_receivewal")
     reader = subprocess.Popen(
-        ["pg_receivewal", "-h", "127.0.0.1", "-p", str(server.port), "-U", "reader", "-S", "used", "-D", server.folder],
-        executable=str(server.bin_directory / "pg_receivewal"),
+        [program, "-h", "127.0.0.1", "-p", str(server.port), "-U", "reader", "-S", "used", "-D", server.folder],
         env={"PGPASSWORD": "secret 20", "PGAPPNAME": "reading"},
         stderr=subprocess.PIPE,
-    ) if server.psql("CREATE ROLE reader LOGIN REPLICATION PASSWORD 'secret 20'; SELECT true") else None  # fmt: skip
-    assert reader is not None
+    )
     try:
         for _unused in range(100):
             if server.psql("SELECT active FROM pg_replication_slots") == "t":

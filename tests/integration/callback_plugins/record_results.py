@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import typing as t
 
 from ansible.parsing.ajson import AnsibleJSONEncoder
 from ansible.plugins.callback import CallbackBase
@@ -24,16 +25,16 @@ class CallbackModule(CallbackBase):
     CALLBACK_TYPE = "aggregate"
     CALLBACK_NAME = "record_results"
 
-    def _record(self, result: object, failed: bool) -> None:
-        values = dict(getattr(result, "_result"), failed=failed)
+    def _record(self, result: t.Any, failed: bool) -> None:
+        values = dict(result._result, failed=failed)
         with open(os.environ["RECORD_RESULTS"], "a", encoding="utf-8") as stream:
             stream.write(json.dumps(values, cls=AnsibleJSONEncoder) + "\n")
 
-    def v2_runner_on_ok(self, result: object) -> None:
+    def v2_runner_on_ok(self, result: t.Any) -> None:
         self._record(result, False)
 
-    def v2_runner_on_failed(self, result: object, ignore_errors: bool = False) -> None:
+    def v2_runner_on_failed(self, result: t.Any, ignore_errors: bool = False) -> None:
         self._record(result, True)
 
-    def v2_runner_on_unreachable(self, result: object) -> None:
+    def v2_runner_on_unreachable(self, result: t.Any) -> None:
         self._record(result, True)

@@ -1,0 +1,165 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""This machine: running commands as root, the programs that the lab needs, and how podman has to be called here."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import typing as t
+
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+LAB_DIRECTORY = CHECKOUT / ".lab"
+REPOSITORY = "localhost/pgtandem-lab"
+# command -> Debian package that has it
+TOOLS = {
+    "podman": "podman",
+    "runc": "runc",
+    "mmdebstrap": "mmdebstrap",
+    "nft": "nftables",
+    "ip": "iproute2",
+    "nsenter": "util-linux",
+    "ssh": "openssh-client",
+}
+
+
+class LabError(Exception):
+    """Something that the person at the keyboard has to know."""
+
+
+# --- commands -------------------------------------------------------------------------------------------------------
+
+
+def as_root(argv: list[str]) -> list[str]:
+    """Return the command as root runs it: addresses that the controller can reach need a rootful podman."""
+    return argv if os.geteuid() == 0 else ["sudo", "-n", *argv]
+
+
+def run(
+    argv: list[str], *, stdin: str | None = None, check: bool = True, quiet: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as root and return what it said."""
+    done = subprocess.run(
+        as_root(argv),
+        input=stdin,
+        stdin=subprocess.DEVNULL if stdin is None else None,
+        stdout=subprocess.PIPE if quiet else None,
+        stderr=subprocess.PIPE if quiet else None,
+        text=True,
+        check=False,
+    )
+    if check and done.returncode:
+        said = "\n".join(((done.stderr or "") + (done.stdout or "")).strip().splitlines()[-15:])
+        raise LabError(f"`{shlex.join(argv[:12])}` ended with {done.returncode}:\n{said}")
+    return done
+
+
+def podman(*arguments: str, **options: t.Any) -> subprocess.CompletedProcess[str]:
+    """Run podman with what this machine needs (see `engine`)."""
+    return run(["podman", *engine().flags, *arguments], **options)
+
+
+def say(text: str) -> None:
+    """Tell what is going on, with the time that passed."""
+    print(f"[lab {time.monotonic() - STARTED:6.1f}s] {text}", file=sys.stderr, flush=True)
+
+
+STARTED = time.monotonic()
+
+
+@contextlib.contextmanager
+def machine_lock(name: str) -> t.Iterator[None]:
+    """One at a time on this machine: an image is built once, a subnet is taken once."""
+    path = pathlib.Path(tempfile.gettempdir()) / f"pgtandem-lab-{os.getuid()}-{name}.lock"
+    with path.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting: another run is at work on {name}")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+# --- the machine ----------------------------------------------------------------------------------------------------
+
+
+def ensure_tools() -> None:
+    """Install what is missing, by Debian's package manager."""
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    missing = sorted({package for tool, package in TOOLS.items() if not shutil.which(tool, path=path)})
+    if not missing:
+        return
+    if not shutil.which("apt-get"):
+        raise LabError(
+            "the lab needs these programs, and this machine has no apt-get to install them: " + " ".join(missing)
+        )
+    say("installing " + " ".join(missing))
+    with machine_lock("apt"):
+        environment = ["env", "DEBIAN_FRONTEND=noninteractive"]
+        run([*environment, "apt-get", "update", "-qq"])
+        run([*environment, "apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing])
+
+
+class Engine(t.NamedTuple):
+    """How podman has to be called on this machine."""
+
+    flags: tuple[str, ...]
+    run_flags: tuple[str, ...]
+
+
+ULIMITS = ("--ulimit", "nofile=20000:20000", "--ulimit", "nproc=32768:32768")
+ENGINES = (
+    Engine((), ()),
+    Engine((), ULIMITS),
+    Engine(("--runtime", "runc"), ()),
+    Engine(("--runtime", "runc"), ULIMITS),
+)
+
+
+@functools.lru_cache(maxsize=None)
+def engine() -> Engine:
+    """Return the first way of starting a systemd container that works here.
+
+    An ordinary machine needs nothing special. One with a hybrid cgroup tree needs runc (crun refuses systemd there),
+    and one without CAP_SYS_RESOURCE needs limits of its own (podman's cannot be set). The answer is kept until the
+    machine starts anew.
+    """
+    boot = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    kept = LAB_DIRECTORY / "engine.json"
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        known = json.loads(kept.read_text())
+        if known["boot"] == boot:
+            return Engine(tuple(known["flags"]), tuple(known["run_flags"]))
+    found = run(["podman", "images", "--quiet", "--filter", f"reference={REPOSITORY}"]).stdout.split()
+    if not found:
+        return Engine((), ())  # nothing to try it with, and so nothing to start either
+    refusals = []
+    for candidate in ENGINES:
+        argv = [
+            "podman",
+            *candidate.flags,
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "--systemd=always",
+            *candidate.run_flags,
+        ]
+        done = run([*argv, found[0], "/bin/true"], check=False)
+        if done.returncode == 0:
+            LAB_DIRECTORY.mkdir(exist_ok=True)
+            kept.write_text(json.dumps({"boot": boot, **candidate._asdict()}))
+            return candidate
+        refusals.append(f"podman {shlex.join(candidate.flags + candidate.run_flags)}: {done.stderr.strip()[-300:]}")
+    raise LabError("no way of starting a container with systemd works on this machine:\n" + "\n".join(refusals))
