@@ -154,15 +154,13 @@ class _Seeding:
     def _without_lock(self) -> dict[str, t.Any] | None:
         """Somebody fills the directory: attach to the job, whoever started it."""
         now = time.monotonic()
-        marker = read_marker(self._host)
-        if marker.get("phase") == FILLING and marker.get("job") not in (None, self._token):
-            self._require_same_system(marker)
-            self._token = marker["job"]
-            self._actions.append(f"wait for the copy of {marker.get('upstream')} that was under way")
         if now - self._looked >= _LOOK_EVERY:
             self._looked = now
-            if _job.kill_orphans(self._host) or _job.processes_of(self._host).keepers:
+            if _job.kill_orphans(self._host):
                 self._stranger_since = None
+            elif _job.processes_of(self._host).keepers:
+                self._stranger_since = None
+                self._attach(read_marker(self._host))
             elif self._stranger_since is None:
                 self._stranger_since = now
             elif now - self._stranger_since > _PATIENCE:
@@ -181,13 +179,18 @@ class _Seeding:
         self._pause = min(self._pause * _GROWTH, _LONGEST_PAUSE)
         return None
 
-    def _require_same_system(self, marker: t.Mapping[str, t.Any]) -> None:
+    def _attach(self, marker: t.Mapping[str, t.Any]) -> None:
+        """Wait for the copy that is under way, unless this run waits for it already."""
+        if marker.get("phase") != FILLING or marker.get("job") in (None, self._token):
+            return
         theirs, ours = marker.get("system_identifier"), self._request.system_identifier
         if theirs and ours and theirs != ours:
             raise ReplicationError(
                 f"A base backup of system {theirs} ({marker.get('upstream')}) is running into {self._directory}, and "
                 f"{self._request.shown()} is system {ours}. Wait for its end, or stop it, and run again."
             )
+        self._token = marker["job"]
+        self._actions.append(f"wait for the copy of {marker.get('upstream')} that was under way")
 
     def _prepare(self) -> Ready:
         if self._ready is None:

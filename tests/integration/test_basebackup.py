@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -230,4 +231,207 @@ def test_check_run_run(server: str, make_upstream: t.Callable[[str], Upstream], 
     assert results[1]["data_directory_state"] == "standby" and results[1]["copied_bytes"] > 50e6
     assert "it's" not in results.output
     assert (target.data / "pg_wal").is_symlink() and list(target.wal.iterdir())
+    target.prove()
+
+
+# --- Cut short ---
+
+
+@dataclasses.dataclass
+class Play:
+    """An ansible-playbook run in a process group of its own."""
+
+    process: subprocess.Popen[str]
+    record: Path
+
+    def kill(self) -> None:
+        """Everything that it started, its workers and modules too, which have sessions of their own."""
+        parents = {}
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                parents[int(path.parent.name)] = int(path.read_text().rsplit(")", 1)[1].split()[1])
+        doomed = [self.process.pid]
+        for pid in doomed:
+            doomed += [child for child, parent in parents.items() if parent == pid]
+        for pid in doomed:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+    def end(self) -> tuple[str, dict[str, t.Any]]:
+        output, _nothing = self.process.communicate(timeout=120)
+        return output, json.loads(self.record.read_text(encoding="utf-8").splitlines()[-1])
+
+
+Begin = t.Callable[..., Play]
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> t.Iterator[Begin]:
+    """Begin a copy with ansible-playbook and go on."""
+    made: list[Play] = []
+
+    def run(target: Target, **options: t.Any) -> Play:
+        folder = tmp_path / str(len(made))
+        folder.mkdir()
+        (folder / "play.yml").write_text(
+            "- hosts: pg2\n  gather_facts: false\n  tasks:\n"
+            f"    - pgtandem.replication.{MODULE}: {_yaml(target.arguments(**options))}\n",
+            encoding="utf-8",
+        )
+        process = subprocess.Popen(
+            [Path(sys.executable).with_name("ansible-playbook"), "-i", "pg2,", "-c", "local",
+             "-e", f"ansible_python_interpreter={sys.executable}", folder / "play.yml"],
+            text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder,
+            start_new_session=True,
+            env={
+                **os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_NOCOLOR": "1",
+                "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).with_name("callback_plugins")),
+                "ANSIBLE_CALLBACKS_ENABLED": "record_results", "RECORD_RESULTS": str(folder / "record"),
+                "ANSIBLE_HOME": str(folder), "ANSIBLE_REMOTE_TMP": str(folder / "remote"), "LC_ALL": "C.UTF-8",
+            },
+        )  # fmt: skip
+        made.append(Play(process, folder / "record"))
+        return made[-1]
+
+    yield run
+    for play in made:
+        if play.process.poll() is None:
+            play.kill()
+
+
+def test_the_controller_is_killed(upstream: Upstream, make_target: MakeTarget, begin: Begin) -> None:
+    target = make_target(upstream)
+    play = begin(target, **SLOW)
+    target.wait_for_percent(30)
+    (backup, *_others), (keeper,) = target.backups(), target.keepers()
+    play.kill()
+    time.sleep(1)
+    assert target.keepers() == [keeper] and backup in target.backups()
+    assert not (target.data / "pgtandem-job/pass").exists(), "the password file outlives the logins"
+    before = target.progress()
+    assert before["phase"] == "streaming"
+    checked = run_module(MODULE, target.arguments(**SLOW), check=True)
+    assert checked["actions"] == [f"wait for the copy of 127.0.0.1:{upstream.cluster.port} that is under way"]
+    result = target.run(**SLOW)
+    assert result["actions"] == [f"wait for the copy of 127.0.0.1:{upstream.cluster.port} that was under way"]
+    assert result["changed"] and not result["running"] and result["seconds"] > 5
+    target.prove()
+
+
+def test_the_controller_is_away_until_the_end(upstream: Upstream, make_target: MakeTarget, begin: Begin) -> None:
+    target = make_target(upstream)
+    play = begin(target, max_rate="32M")
+    target.wait_for_percent(10)
+    play.kill()
+    deadline = time.monotonic() + 30
+    while target.marker()["phase"] != "copied" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    result = target.run()
+    assert result["changed"] and "take over the whole copy" in result["actions"][0]
+    target.prove()
+
+
+def test_the_backup_is_killed(upstream: Upstream, make_target: MakeTarget, begin: Begin) -> None:
+    target = make_target(upstream)
+    play = begin(target, **SLOW)
+    target.wait_for_percent(30)
+    # The first is the parent; the other streams WAL, and would outlive it.
+    os.kill(min(target.backups()), signal.SIGKILL)
+    _output, result = play.end()
+    assert result["failed"] and "pg_basebackup was killed by signal 9" in result["msg"]
+    assert target.processes() == []
+    assert list(target.data.iterdir()) == [target.data / "pgtandem-incoming.json"]
+    assert not target.wal.exists() and not target.tablespace.exists(), "what was absent is absent again"
+    result = target.run()
+    assert result["changed"] and not result["failed"]
+    target.prove()
+
+
+def test_everything_of_the_job_is_killed(upstream: Upstream, make_target: MakeTarget, begin: Begin) -> None:
+    """As when the host is restarted: nobody can say a last word."""
+    target = make_target(upstream)
+    target.wal.mkdir(mode=0o700)
+    give(target.wal)
+    play = begin(target, **SLOW)
+    target.wait_for_percent(30)
+    play.kill()
+    for pid, _title in target.processes():
+        os.kill(pid, signal.SIGKILL)
+    time.sleep(0.5)
+    assert target.processes() == [] and target.marker()["phase"] == "filling" and list(target.wal.iterdir())
+    (target.wal / "notes.txt").write_text("mine", encoding="utf-8")
+    refused = target.run()
+    assert refused["failed"] and "is not empty (notes.txt)" in refused["msg"]
+    assert [path.name for path in target.wal.iterdir()] == ["notes.txt"], "only what a base backup makes is cleared"
+    (target.wal / "notes.txt").unlink()
+    result = target.run()
+    assert result["changed"] and not result["failed"]
+    target.prove()
+
+
+def test_the_keeper_is_killed(upstream: Upstream, make_target: MakeTarget, begin: Begin) -> None:
+    """What it looked after goes on for a while without it, and must not write into the next copy."""
+    target = make_target(upstream)
+    play = begin(target, **SLOW)
+    target.wait_for_percent(20)
+    play.kill()
+    (keeper,) = target.keepers()
+    os.kill(keeper, signal.SIGKILL)
+    orphans = target.backups()
+    assert orphans
+    result = target.run()
+    assert result["changed"] and not result["failed"], result
+    assert not set(orphans) & {pid for pid, _title in target.processes()}
+    target.prove()
+
+
+def test_two_runs_at_once(upstream: Upstream, make_target: MakeTarget, begin: Begin) -> None:
+    target = make_target(upstream)
+    plays = [begin(target, **SLOW), begin(target, **SLOW)]
+    target.wait_for_percent(30)
+    assert len(target.keepers()) == 1 and len(target.backups()) <= 2
+    results = [play.end()[1] for play in plays]
+    assert [result["failed"] for result in results] == [False, False], results
+    assert [result["changed"] for result in results] == [True, True]
+    assert len([result for result in results if "copied_bytes" in result]) == 1
+    target.prove()
+
+
+def test_the_password_is_wrong(upstream: Upstream, make_target: MakeTarget) -> None:
+    target = make_target(upstream)
+    result = target.run(upstream_password="wrong")
+    assert result["failed"] and "password authentication failed" in result["msg"]
+    assert not target.data.exists() and not target.wal.exists()
+
+
+def test_the_server_is_restarted(upstream: Upstream, make_target: MakeTarget, begin: Begin) -> None:
+    target = make_target(upstream)
+    play = begin(target, **SLOW)
+    target.wait_for_percent(20)
+    upstream.cluster.stop()
+    upstream.cluster.start()
+    _output, result = play.end()
+    assert result["failed"] and "failed: pg_basebackup:" in result["msg"], result
+    assert not target.wal.exists() and not target.tablespace.exists()
+    assert target.run()["changed"]
+    target.prove()
+
+
+def test_somebody_stops_the_job(upstream: Upstream, make_target: MakeTarget, begin: Begin) -> None:
+    target = make_target(upstream)
+    play = begin(target, **SLOW)
+    target.wait_for_percent(10)
+    os.kill(target.keepers()[0], signal.SIGTERM)
+    _output, result = play.end()
+    assert result["failed"] and "the job was stopped by signal 15" in result["msg"]
+    assert target.processes() == []
+
+
+def test_no_wait(upstream: Upstream, make_target: MakeTarget) -> None:
+    target = make_target(upstream)
+    begun = target.run(**SLOW, wait_timeout=0)
+    assert begun["running"] and begun["changed"] and begun["job"]
+    ended = target.run(**SLOW, job=begun["job"])
+    assert not ended["running"] and ended["copied_bytes"]
     target.prove()
