@@ -183,6 +183,7 @@ class Job:
         self._child: subprocess.Popen[bytes] | None = None
         self._rate = Rate()
         self._written = 0.0
+        self._copied = 0
         now = time.time()
         self._progress: dict[str, t.Any] = {
             "phase": "starting",
@@ -217,7 +218,7 @@ class Job:
         path = self._request["marker"]
         with open(path, encoding="utf-8") as stream:
             marker = json.load(stream)
-        marker.update(phase=phase, message=message, ended=time.time(), done=self._progress["done"])
+        marker.update(phase=phase, message=message, ended=time.time(), copied=self._copied)
         text = json.dumps(marker, sort_keys=True) + "\n"
         try:
             replace_file(path, text, durable=True)
@@ -297,7 +298,7 @@ class Job:
                 self._enter("streaming")
             # Both connections stand by now, and pg_basebackup opens no other.
             self._remove_passfile()
-            self._progress["done"] = counted.done
+            self._progress["done"] = self._copied = counted.done
             self._progress["total"] = counted.total or self._progress["total"]
             self._note_rate()
             return True

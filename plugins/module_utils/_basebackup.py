@@ -239,8 +239,8 @@ class _Seeding:
             self._actions.append(f"take over the whole copy that an earlier run left in {self._directory}")
         incoming.finish(purpose)
         result = _result(self._host, look_at_directory(self._host), changed=True, actions=self._actions)
-        if marker.get("done") and marker.get("ended"):
-            result["copied_bytes"] = marker["done"]
+        if marker.get("copied") and marker.get("ended"):
+            result["copied_bytes"] = marker["copied"]
             result["seconds"] = round(marker["ended"] - marker["started"], 1)
         return result
 

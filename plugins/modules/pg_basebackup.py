@@ -225,7 +225,7 @@ progress:
   type: dict
   sample: {"phase": "streaming", "done": 115000000000, "total": 312000000000, "rate": 98000000.0}
 copied_bytes:
-  description: How much was copied, or verified, without the WAL.
+  description: How much was copied, without the WAL.
   returned: when this task took over a copy
   type: int
   sample: 312400000000

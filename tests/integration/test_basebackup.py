@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import json
 import os
-import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -435,3 +435,28 @@ def test_no_wait(upstream: Upstream, make_target: MakeTarget) -> None:
     ended = target.run(**SLOW, job=begun["job"])
     assert not ended["running"] and ended["copied_bytes"]
     target.prove()
+
+
+# --- Told while it runs ---
+
+
+def test_progress_is_told(upstream: Upstream, make_target: MakeTarget, begin: Begin) -> None:
+    target = make_target(upstream)
+    output, result = begin(target, **SLOW, verify=True).end()
+    assert not result["failed"] and not result["running"], output
+    lines = [line for line in output.splitlines() if line.startswith("pg2: ")]
+    streaming = [line for line in lines if "streaming from 127.0.0.1" in line]
+    assert len(streaming) >= 3, output
+    pattern = re.compile(r": (\d+) %, [\d.]+ MB of 1\d\d MB, [\d.]+ MB/s, \d+ s left$")
+    numbers = [int(found[1]) for found in map(pattern.search, streaming) if found]
+    assert len(numbers) >= 2 and numbers == sorted(numbers), lines
+    print("\n".join(lines))
+    assert re.search(r"^pg2: copied 1\d\d MB from 127.0.0.1 in \d+ s \([\d.]+ MB/s\)$", lines[-1])
+    assert len(result["actions"]) == 1
+    target.prove()
+
+
+def test_a_quick_copy_is_silent(upstream: Upstream, make_target: MakeTarget, begin: Begin) -> None:
+    target = make_target(upstream)
+    output, result = begin(target).end()
+    assert result["changed"] and "pg2: streaming" not in output and "pg2: copied" not in output
