@@ -18,6 +18,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._errors impor
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import account
 
 _DRIVER = ""
+psycopg: t.Any = None
 psycopg2: t.Any = None
 # Where both are there psycopg2 is taken: its import takes a fifth of the time of psycopg 3's, at every module run.
 try:
