@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
 import typing as t
 from abc import ABC, abstractmethod
@@ -29,8 +30,7 @@ try:
     _DRIVER = "psycopg2"
 except ImportError:
     with contextlib.suppress(ImportError):
-        import psycopg
-
+        psycopg = importlib.import_module("psycopg")
         _DRIVER = "psycopg"
 
 
