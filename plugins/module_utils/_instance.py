@@ -41,13 +41,13 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._errors impor
 from ansible_collections.pgtandem.replication.plugins.module_utils._hba import HbaRule
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import Needs, compose, normalise
-from ansible_collections.pgtandem.replication.plugins.module_utils._processes import listener_on
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import format_conninfo
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import (
     Login,
     find_postmaster,
     look_at_directory,
     open_database,
+    require_free_port,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._service import Service, service_of
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import supports
@@ -143,18 +143,6 @@ def _needs(host: Host, request: InstanceRequest, evidence: DirectoryEvidence) ->
         primary_conninfo=_conninfo(host, request.upstream) if request.upstream else None,
         primary_slot_name=request.upstream.slot if request.upstream else None,
     )
-
-
-def _check_port(host: Host, evidence: DirectoryEvidence) -> None:
-    if evidence.running_pid is not None:
-        return
-    who = listener_on(host.instance.port)
-    if who is not None:
-        raise ReplicationError(
-            f"Port {host.instance.port} of this host is taken by {who}, so the instance in "
-            f"{host.instance.data_directory} could not start. Stop that, or set another pgtandem_port. "
-            "Nothing was changed."
-        )
 
 
 def _check_running_port(host: Host) -> None:
@@ -345,7 +333,8 @@ def ensure_instance(host: Host, request: InstanceRequest, *, check_mode: bool) -
     reason = refusal(request, evidence, check_mode=check_mode)
     if reason is not None:
         raise ReplicationError(reason, data_directory_state=classify(evidence).value)
-    _check_port(host, evidence)
+    if evidence.running_pid is None:
+        require_free_port(host)
     _check_running_port(host)
     if not instance.installed:
         if not check_mode:
