@@ -47,6 +47,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._server impor
     find_postmaster,
     look_at_directory,
     open_database,
+    read_control_data,
     require_free_port,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._service import Service, service_of
@@ -143,6 +144,31 @@ def _needs(host: Host, request: InstanceRequest, evidence: DirectoryEvidence) ->
         primary_conninfo=_conninfo(host, request.upstream) if request.upstream else None,
         primary_slot_name=request.upstream.slot if request.upstream else None,
     )
+
+
+#: A standby asks its upstream again wal_retrieve_retry_interval after a restart there, which is 5 s unless it was set.
+_LOWERING_SECONDS = 20.0
+
+
+def _await_lower_floors(host: Host, request: InstanceRequest, user: t.Mapping[str, str]) -> None:
+    """Wait until a running standby has heard that its upstream's parameters were lowered.
+
+    The upstream writes them to the WAL when it starts, and only once that is replayed may this standby go lower. What
+    has not come by then (a delayed standby) is kept high, and lowered by a later run.
+    """
+    if request.upstream is None or find_postmaster(host) is None:
+        return
+    allowed = {
+        name: int(user[name])
+        for name, floor in request.floors.items()
+        if user.get(name, "").isdigit() and int(user[name]) >= floor
+    }
+    deadline = time.monotonic() + _LOWERING_SECONDS
+    while allowed and time.monotonic() < deadline:
+        control = read_control_data(host)
+        if control is None or all(control.floors.get(name, 0) <= value for name, value in allowed.items()):
+            return
+        time.sleep(0.2)
 
 
 def _check_running_port(host: Host) -> None:
@@ -344,6 +370,9 @@ def ensure_instance(host: Host, request: InstanceRequest, *, check_mode: bool) -
             )
         report.actions.append(f"create and start the instance in {instance.data_directory}")
         return _result(host, evidence), report
+    if not check_mode:
+        _await_lower_floors(host, request, user)
+        evidence = look_at_directory(host)
     values = compose(
         version=instance.version,
         user=user,
