@@ -12,7 +12,7 @@ from ansible.utils.display import Display
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import settle
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tree import render
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import defaults, node_from
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import PASSWORD, defaults, node_from
 
 display = Display()
 
@@ -38,7 +38,9 @@ class ActionModule(ActionBase):
             result.update(changed=False, tree=tree)
             return result
         try:
-            topology = settle(nodes)
+            # Not part of the nodes, which are facts and get printed.
+            variables = {node["name"]: task_vars["hostvars"][node["name"]] for node in nodes}
+            topology = settle(nodes, {name: str(of.get(PASSWORD) or "") for name, of in variables.items()})
         except ReplicationError as error:
             result.update(failed=True, **error.result())
             return result

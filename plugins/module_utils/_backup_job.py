@@ -46,6 +46,10 @@ WRITE_EVERY = 0.5
 #: Seconds over which the rate is an average.
 RATE_WINDOW = 15.0
 
+#: Seconds to wait for a slot that somebody has; longer than wal_sender_timeout is by default.
+SLOT_PATIENCE = 75.0
+
+_SLOT_IN_USE = re.compile(r"replication slot .* is (already )?active")
 _PROGRESS_LINE = re.compile(r"^\s*(\d+)(?:/(\d+))?\s+kB(?:\s+\(\s*\d+%\))?,\s+\d+(?:/\d+)?\s+tablespaces?\b")
 #: What pg_basebackup says with --verbose, and the phase that begins with it. The words are those of 10 to 19; what
 #: follows the word of a phase may differ.
@@ -201,7 +205,7 @@ class Job:
         self._write_progress()
         try:
             for step in self._request["steps"]:
-                self._run_step(step)
+                self._run_step_patiently(step)
         except (Stopped, OSError, RuntimeError) as error:
             self._end_child()
             self._mark(FAILED, str(error))
@@ -236,7 +240,23 @@ class Job:
     def _enter(self, phase: str) -> None:
         self._progress.update(phase=phase, since=time.time(), rate=None)
         self._rate = Rate()
+        if phase == "streaming":
+            self._rate.add(time.time(), 0)
         self._write_progress()
+
+    def _run_step_patiently(self, step: t.Mapping[str, t.Any]) -> None:
+        """Where this host lost its power during a copy, the upstream takes a while to let go of the slot."""
+        deadline = time.time() + SLOT_PATIENCE
+        while True:
+            try:
+                return self._run_step(step)
+            except RuntimeError as error:
+                if not _SLOT_IN_USE.search(str(error)) or time.time() >= deadline:
+                    raise
+            if not os.path.exists(f"{self._folder}/{PASSFILE}"):
+                raise RuntimeError("the slot was lost to somebody else during the copy")
+            self._enter("waiting for the slot")
+            time.sleep(2)
 
     def _run_step(self, step: t.Mapping[str, t.Any]) -> None:
         argv = step["argv"]

@@ -40,7 +40,12 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._database imp
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import Incoming, read_marker, try_lock
-from ansible_collections.pgtandem.replication.plugins.module_utils._preflight import Ready, preflight, total_bytes
+from ansible_collections.pgtandem.replication.plugins.module_utils._preflight import (
+    Ready,
+    UpstreamNotReady,
+    preflight,
+    total_bytes,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import passfile_line
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import look_at_directory
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import supports
@@ -148,7 +153,7 @@ class _Seeding:
             # Clearing first shows how much room there is.
             self._actions.append(f"clear the unfinished base backup in {self._directory}")
             incoming.clear()
-        self._begin(incoming, self._prepare())
+        self._begin(incoming, self._prepare(again=bool(marker)))
         return None
 
     def _without_lock(self) -> dict[str, t.Any] | None:
@@ -192,9 +197,9 @@ class _Seeding:
         self._token = marker["job"]
         self._actions.append(f"wait for the copy of {marker.get('upstream')} that was under way")
 
-    def _prepare(self) -> Ready:
+    def _prepare(self, *, again: bool = False) -> Ready:
         if self._ready is None:
-            self._ready = preflight(self._host, self._request)
+            self._ready = preflight(self._host, self._request, again=again)
         return self._ready
 
     def _begin(self, incoming: Incoming, ready: Ready) -> None:
@@ -269,7 +274,7 @@ def _foreseen(host: Host, request: BaseBackupRequest, evidence: DirectoryEvidenc
         elif host.instance.installed and driver_name():
             try:
                 preflight(host, request)
-            except DatabaseError as error:
+            except (DatabaseError, UpstreamNotReady) as error:
                 # Before the first run there may be no server, role or rule yet, and check mode changes none of that.
                 note = error.message
     return _result(host, evidence, changed=True, actions=actions, note=note)

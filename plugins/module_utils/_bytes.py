@@ -52,6 +52,7 @@ def shown_progress(progress: t.Mapping[str, t.Any], upstream: str) -> str:
         told = {
             "starting": f"starting the copy of {upstream}",
             "checkpoint": f"waiting for the checkpoint on {upstream}",
+            "waiting for the slot": f"waiting until {upstream} lets go of the slot",
             "waiting for WAL": f"waiting for WAL of {upstream}",
             "syncing": "syncing the copy to disk",
         }

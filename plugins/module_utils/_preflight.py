@@ -21,12 +21,17 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._errors impor
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import Elsewhere
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import account
+from ansible_collections.pgtandem.replication.plugins.module_utils._server import require_free_port
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
     client_serves,
     major_text,
     parse_program_version,
     same_major,
 )
+
+
+class UpstreamNotReady(ReplicationError):
+    """What the upstream lacks and its own role would make."""
 
 
 class Place(t.NamedTuple):
@@ -165,7 +170,7 @@ def _check_writable(host: Host, places: t.Sequence[Place]) -> None:
             )
 
 
-def _check_upstream(request: BaseBackupRequest) -> None:
+def _check_upstream(request: BaseBackupRequest, *, again: bool) -> None:
     status = request.upstream_status
     theirs, ours = (status.get("host") or {}).get("architecture"), os.uname().machine
     if theirs and theirs != ours:
@@ -186,14 +191,14 @@ def _check_upstream(request: BaseBackupRequest) -> None:
             f"({'it is lost' if slot['wal_status'] == 'lost' else 'nothing is reserved'}). Drop it and create it again "
             "with its WAL reserved, as the module pg_replication_slot does"
         )
-    elif slot["active"]:
+    elif slot["active"] and not again:
         problem = (
             f"The slot {request.slot!r} of {request.shown()} is in use (process {slot['active_pid']} there). End what "
             "uses it: another standby of that name, or a base backup that was left running"
         )
     else:
         return
-    raise ReplicationError(f"{problem}. Nothing was copied.")
+    raise UpstreamNotReady(f"{problem}. Nothing was copied.")
 
 
 def _login(request: BaseBackupRequest) -> Identity:
@@ -271,9 +276,14 @@ def _check_versions(host: Host, request: BaseBackupRequest, upstream: Identity) 
     return client
 
 
-def preflight(host: Host, request: BaseBackupRequest) -> Ready:
-    """Find every reason not to begin; nothing is changed."""
-    _check_upstream(request)
+def preflight(host: Host, request: BaseBackupRequest, *, again: bool = False) -> Ready:
+    """Find every reason not to begin; nothing is changed.
+
+    C(again): an earlier copy died here, and the upstream may not have noticed yet that its slot is free.
+    """
+    # A copy that cannot be started would only be in the way.
+    require_free_port(host)
+    _check_upstream(request, again=again)
     upstream = _login(request)
     client = _check_versions(host, request, upstream)
     places = places_of(request, host.instance.data_directory)

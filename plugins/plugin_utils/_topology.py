@@ -105,6 +105,24 @@ def inventory_problems(cluster: str, nodes: t.Sequence[Node]) -> list[str]:
     return problems + _cycle_problems(names)
 
 
+def _login_problems(cluster: str, nodes: t.Sequence[Node], passwords: t.Mapping[str, str]) -> list[str]:
+    """Standbys log in with the primary's role, so one of other name or password would be cut off, if not at once then
+    at its next connect. The passwords themselves are not told."""
+    problems = []
+    users = {node["name"]: node["replication_user"] for node in nodes}
+    for variable, values in (("replication_user", users), ("replication_password", passwords)):
+        said: dict[str, list[str]] = {}
+        for node in nodes:
+            if values.get(node["name"]):
+                said.setdefault(values[node["name"]], []).append(node["name"])
+        if len(said) > 1:
+            problems.append(
+                f"pgtandem_{variable} differs between {' and '.join(', '.join(names) for names in said.values())}. All "
+                f"hosts of cluster {cluster!r} share one role for replication: set it once for all of them."
+            )
+    return problems
+
+
 def _cycle_problems(names: t.Mapping[str, Node]) -> list[str]:
     found = set()
     for start in names:
@@ -362,8 +380,11 @@ def _sender_problems(nodes: t.Sequence[Node]) -> list[str]:
     return problems
 
 
-def settle(nodes: t.Sequence[Node]) -> dict[str, t.Any]:
-    """The plan of every host: its role, its upstream, its rules. Raises with every reason to stop."""
+def settle(nodes: t.Sequence[Node], passwords: t.Mapping[str, str] | None = None) -> dict[str, t.Any]:
+    """The plan of every host: its role, its upstream, its rules. Raises with every reason to stop.
+
+    C(passwords) are the replication passwords by host, as far as they are known; they are only compared.
+    """
     clusters: dict[str, list[Node]] = {}
     for node in nodes:
         clusters.setdefault(node["cluster"], []).append(node)
@@ -371,7 +392,7 @@ def settle(nodes: t.Sequence[Node]) -> dict[str, t.Any]:
     plans: dict[str, dict[str, t.Any]] = {}
     moved = []
     for cluster, members in sorted(clusters.items()):
-        found = inventory_problems(cluster, members)
+        found = inventory_problems(cluster, members) + _login_problems(cluster, members, passwords or {})
         for node in members:
             found += host_problems(node)
         found += _version_problems(members) + _sender_problems(members)
