@@ -125,6 +125,10 @@ extends_documentation_fragment:
   - pgtandem.replication.attributes
   - pgtandem.replication.attributes.actiongroup_replication
 attributes:
+  action:
+    description: Has an action plugin, which tells on the controller how far the copy is.
+    support: partial
+    details: With O(wait_timeout), in check mode and as an asynchronous task it is silent.
   check_mode:
     support: full
   diff_mode:

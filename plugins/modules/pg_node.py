@@ -38,6 +38,9 @@ options:
   write_position:
     description: As O(pgtandem.replication.pg_replication_status#module:write_position).
     type: bool
+  sizes:
+    description: As O(pgtandem.replication.pg_replication_status#module:sizes).
+    type: bool
 extends_documentation_fragment:
   - pgtandem.replication.attributes
 attributes:

@@ -23,7 +23,12 @@ README = ROOT / "README.md"
 PAGES = sorted([README, *(ROOT / "docs").rglob("*.md"), *(ROOT / "roles").glob("*/README.md")])
 SPECS = yaml.safe_load((ROOT / "roles/primary/meta/argument_specs.yml").read_text(encoding="utf-8"))
 OPTIONS: dict[str, dict[str, t.Any]] = SPECS["argument_specs"]["main"]["options"]
-ACTIONS = sorted(path.stem for path in (ROOT / "plugins/action").glob("[!_]*.py"))
+#: Action plugins that do all the work. One beside a real module is documented as that module.
+ACTIONS = sorted(
+    path.stem
+    for path in (ROOT / "plugins/action").glob("[!_]*.py")
+    if "def main" not in (ROOT / "plugins/modules" / path.name).read_text(encoding="utf-8")
+)
 
 
 def shown(path: Path) -> str:
