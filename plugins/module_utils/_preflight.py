@@ -72,7 +72,7 @@ def places_of(request: BaseBackupRequest, data_directory: str) -> list[Place]:
     sizes = request.upstream_status.get("sizes") or {"data_bytes": 0, "wal_bytes": 0, "tablespaces": []}
     mapping = {os.path.normpath(old): new for old, new in request.tablespace_mapping.items()}
     places = [Place("the data directory", data_directory, int(sizes["data_bytes"] or 0))]
-    wal = Place("the WAL directory", request.wal_directory or data_directory, int(sizes["wal_bytes"] or 0))
+    wal = Place("the WAL directory" if request.wal_directory else "WAL in", request.wal_directory or data_directory, int(sizes["wal_bytes"] or 0))
     places.append(wal)
     for tablespace in sizes["tablespaces"]:
         location = os.path.normpath(tablespace["location"])
@@ -237,7 +237,7 @@ _LOGIN_ADVICE = (
     ("could not translate host name", "Set pgtandem_address of that host to a name or address this host can resolve."),
     ("timeout expired", "A firewall or a wrong address is likely."),
     (
-        "number of requested standby connections exceeds max_wal_senders",
+        "number of requested standby connections exceeds",
         "A base backup takes two WAL senders while it runs: raise max_wal_senders on that server, or wait until "
         "others have ended.",
     ),

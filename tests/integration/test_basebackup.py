@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 from conftest import (
+    BIN_DIRECTORIES,
     COLLECTIONS,
     SERVERS,
     Cluster,
@@ -460,3 +461,129 @@ def test_a_quick_copy_is_silent(upstream: Upstream, make_target: MakeTarget, beg
     target = make_target(upstream)
     output, result = begin(target).end()
     assert result["changed"] and "pg2: streaming" not in output and "pg2: copied" not in output
+
+
+# --- Found out before ---
+
+
+@pytest.fixture
+def small_disk(make_folder: MakeFolder) -> t.Iterator[Path]:
+    """A file system of 64 MB."""
+    folder = make_folder() / "small"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m,mode=0700", "tmpfs", folder], capture_output=True)
+    if done.returncode != 0:
+        pytest.skip("this account cannot mount a file system")
+    give(folder)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("place", ["data_directory", "tablespace"])
+def test_the_disk_is_full(upstream: Upstream, make_target: MakeTarget, small_disk: Path, place: str) -> None:
+    target = make_target(upstream)
+    if place == "data_directory":
+        small = {"data_directory": str(small_disk / "data"), "wal_directory": None}
+    else:
+        small = {"tablespace_mapping": {str(upstream.tablespace): str(small_disk)}}
+        (small_disk / "ballast").write_bytes(b"x" * 50_000_000)
+    arguments = {**target.arguments(), **small}
+    if place == "tablespace":
+        refused = run_module(MODULE, arguments)
+        assert "is not empty (ballast)" in refused["msg"]
+        (small_disk / "ballast").unlink()
+        limit = subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=False)
+        assert limit.returncode == 0
+    early = run_module(MODULE, arguments)
+    assert early["failed"] and "There is not enough room on this host: " in early["msg"], early["msg"]
+    assert " MB is free, and the copy of 127.0.0.1:" in early["msg"]
+    assert list(small_disk.iterdir()) == [] and not target.data.exists()
+    late = run_module(MODULE, {**arguments, "upstream_status": {"sizes": {
+        **status_of(upstream)["sizes"], "data_bytes": 0, "wal_bytes": 0,
+        "tablespaces": [dict(row, bytes=0) for row in status_of(upstream)["sizes"]["tablespaces"]]}}})  # fmt: skip
+    assert late["failed"] and "No space left on device" in late["msg"], late["msg"]
+    assert sum(path.stat().st_size for path in small_disk.rglob("*") if path.is_file()) < 2000, "the room is free again"
+    assert "secret" not in late["msg"]
+
+
+REFUSALS = [
+    pytest.param({"compress": "lzma"}, "compress is 'lzma'", id="compress"),
+    pytest.param({"tablespace_mapping": {"/nowhere": "/tmp/x"}}, "has no tablespace there", id="mapping"),
+    pytest.param({"tablespace_mapping": {}}, "which is not empty (PG_1", id="the upstream's own tablespace"),
+    pytest.param({"wal_directory": "{data}/wal"}, "lies inside the data directory", id="WAL inside"),
+    pytest.param({"wal_directory": "{folder}/foreign"}, "is not empty (PG_VERSION, base, notes.txt)", id="WAL"),
+    pytest.param({"slot": "missing"}, "has no slot 'missing'", id="no slot"),
+    pytest.param({"slot": "lazy"}, "nothing is reserved", id="lazy slot"),
+    pytest.param({"system_identifier": "1"}, "the address leads to another server", id="another system"),
+    pytest.param({"data_directory": "{folder}/foreign"}, "half a copy that something else made", id="foreign"),
+]
+
+
+@pytest.mark.parametrize(("asked", "said"), REFUSALS)
+def test_refused_before_anything_is_written(
+    upstream: Upstream, make_target: MakeTarget, asked: dict[str, t.Any], said: str
+) -> None:
+    if asked.get("slot") == "lazy":
+        upstream.cluster.psql("SELECT pg_create_physical_replication_slot('lazy')")
+        asked = dict(asked, upstream_status=status_of(upstream, fresh=True))
+    target = make_target(upstream)
+    filled = {
+        name: value.format(data=target.data, folder=target.folder) if isinstance(value, str) else value
+        for name, value in asked.items()
+    }
+    before = listing(target.folder)
+    result = target.run(**filled)
+    assert result["failed"] and said in result["msg"], result["msg"]
+    assert listing(target.folder) == before
+    upstream.cluster.psql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = 'lazy'")
+
+
+def test_too_few_wal_senders(make_cluster: MakeCluster, upstream: Upstream, make_target: MakeTarget) -> None:
+    target = make_target(upstream)
+    upstream.cluster.psql("ALTER SYSTEM SET max_wal_senders = 1")
+    upstream.cluster.stop()
+    upstream.cluster.start()
+    try:
+        result = target.run()
+        assert result["failed"] and "takes two WAL senders while it runs" in result["msg"] and not target.data.exists()
+        # One is enough where the WAL comes at the end.
+        assert target.run(wal_method="fetch")["changed"]
+    finally:
+        upstream.cluster.psql("ALTER SYSTEM RESET max_wal_senders")
+        upstream.cluster.stop()
+        upstream.cluster.start()
+
+
+@pytest.mark.parametrize("method", ["lz4", "gzip", "zstd:1"])
+def test_every_knob(make_upstream: t.Callable[[str], Upstream], make_target: MakeTarget, method: str) -> None:
+    # A wheel may be built with gzip alone.
+    upstream = make_upstream("15" if "15" in BIN_DIRECTORIES else "embedded")
+    target = make_target(upstream)
+    upstream.cluster.psql("SELECT pg_create_physical_replication_slot('knob', true)")
+    try:
+        result = target.run(
+            compress=method, verify=True, manifest_checksums="SHA256", sync=False, slot="knob",
+            checkpoint="spread" if method == "gzip" else "fast", upstream_status=status_of(upstream, fresh=True),
+        )  # fmt: skip
+        if result["failed"] and "this build does not support compression" in result["msg"]:
+            pytest.skip(result["msg"])
+        assert result["changed"] and (target.data / "backup_manifest").exists(), result
+        target.prove()
+    finally:
+        upstream.cluster.psql("SELECT pg_drop_replication_slot('knob')")
+
+
+def test_a_damaged_copy_does_not_count(upstream: Upstream, make_target: MakeTarget, make_folder: MakeFolder) -> None:
+    """A pg_verifybackup that finds something, in place of a disk that flips bits."""
+    target = make_target(upstream)
+    folder = make_folder()
+    for program in upstream.cluster.bin_directory.iterdir():
+        (folder / program.name).symlink_to(program)
+    (folder / "pg_verifybackup").unlink()
+    (folder / "pg_verifybackup").write_text(
+        "#!/bin/sh\necho 'pg_verifybackup: error: checksum mismatch for file \"base/1/1259\"' >&2\nexit 1\n"
+    )
+    (folder / "pg_verifybackup").chmod(0o755)
+    result = target.run(verify=True, client_bin_directory=str(folder))
+    assert result["failed"] and 'checksum mismatch for file "base/1/1259"' in result["msg"]
+    assert target.marker()["phase"] == "failed" and not (target.data / "pgtandem-incoming").exists()
