@@ -16,6 +16,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._errors impor
 from ansible_collections.pgtandem.replication.plugins.module_utils._hba import peer_address, rule_from
 from ansible_collections.pgtandem.replication.plugins.module_utils._names import application_name, slot_name
 from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import check_names, normalise
+from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import connection_option_problems
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
     NEWEST,
     floor_parameters,
@@ -163,10 +164,21 @@ def host_problems(node: Node) -> list[str]:
                 f"{name}: there is no {status['instance']['bin_directory']}/postgres. The custom layout uses a "
                 "PostgreSQL that is there already."
             )
+        elif status["installed"] and {"pg_controldata", "pg_ctl"} & set(status["missing_programs"]):
+            problems.append(
+                f"{name}: {status['instance']['bin_directory']} has the server but not "
+                f"{', '.join(status['missing_programs'])}; pg_ctl and pg_controldata are needed. Install them, or name "
+                "the folder of the client programs in pgtandem_client_bin_directory."
+            )
         elif not status["installed"] and not node["manage_packages"]:
             problems.append(
                 f"{name}: PostgreSQL {status['instance']['version']} is not installed and pgtandem_manage_packages is "
                 "off."
+            )
+        if status["port_taken_by"]:
+            problems.append(
+                f"{name}: port {status['instance']['port']} is taken by {status['port_taken_by']}, so the instance in "
+                f"{status['data_directory']['path']} could not start. Stop that, or set another pgtandem_port."
             )
         if status["running"] and status["host"]["psycopg"] and status["database_error"]:
             starting = "starting up" in status["database_error"] or "not yet accepting" in status["database_error"]
@@ -182,6 +194,7 @@ def host_problems(node: Node) -> list[str]:
                 normalise(node["parameters"], version)
             except ReplicationError as error:
                 problems.append(f"{name}: {error.message}")
+    problems += [f"{name}: {problem}" for problem in connection_option_problems(node["connection_options"])]
     for rule in node["hba_rules"]:
         try:
             rule_from(rule)
@@ -356,12 +369,13 @@ def _sender_problems(nodes: t.Sequence[Node]) -> list[str]:
     problems = []
     for node in nodes:
         for name in ("max_wal_senders", "max_replication_slots"):
-            said = str(node["parameters"].get(name, needed))
-            if said.isdigit() and int(said) < (needed if name == "max_wal_senders" else len(nodes) - 1):
+            least = needed if name == "max_wal_senders" else len(nodes) - 1
+            said = str(node["parameters"].get(name, least))
+            if said.isdigit() and int(said) < least:
                 problems.append(
                     f"{node['name']}: pgtandem_parameters has {name} = {said}, too few for {len(nodes) - 1} standbys: "
                     "each takes two WAL senders while its base backup runs and a slot of its own. Leave it out, or set "
-                    f"at least {needed}."
+                    f"at least {least}."
                 )
     return problems
 
