@@ -196,14 +196,13 @@ WRONG_PARAMETERS = [
 ]
 
 
+@pytest.mark.parametrize(("host", "check"), [("pg1", False), ("pg2", True)], ids=["primary", "standby, check mode"])
 @pytest.mark.parametrize(("parameters", "words"), WRONG_PARAMETERS)
 def test_parameters_are_judged_by_the_server_before_anything_is_written(
-    pair: Site, parameters: dict[str, t.Any], words: list[str]
+    pair: Site, parameters: dict[str, t.Any], words: list[str], host: str, check: bool
 ) -> None:
-    more = {"parameters": parameters}
-    pair.refused("Nothing was written.", *words, pg1=more, pg2=more)
-    # Only the standby has them: then the primary has been seen to, and had nothing to do.
-    pair.refused("Nothing was written.", *words, arguments=["--check"], pg2=more)
+    wrong = {host: {"parameters": parameters}}
+    pair.refused("Nothing was written.", *words, arguments=["--check"] if check else [], **wrong)
 
 
 def test_a_bare_primary_with_a_wrong_value_is_not_created(make_site: MakeSite) -> None:

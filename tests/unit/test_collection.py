@@ -264,6 +264,7 @@ PURE = {
     "_layout",
     "_lsn",
     "_names",
+    "_parameters",
     "_quoting",
     "_scram",
     "_parameters",
@@ -326,6 +327,14 @@ def test_pure_files_import_only_pure_files(name: str) -> None:
         for found in imports_of(UTILS[name])
         if found.name.split(".")[0] in OUTSIDE | {"ansible", "psycopg", "psycopg2"} and found.name != "os.path"
     ]
+    assert outside == [], "a pure file reaches outside"
+
+
+@pytest.mark.parametrize("name", ["_topology", "_tree"])
+def test_decisions_on_the_controller_are_pure(name: str) -> None:
+    path = ROOT / f"plugins/plugin_utils/{name}.py"
+    assert sorted(own_imports(path) - PURE) == []
+    outside = [found.name for found in imports_of(path) if found.name.split(".")[0] in OUTSIDE | {"ansible"}]
     assert outside == [], "a pure file reaches outside"
 
 
