@@ -35,11 +35,14 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
-        if self._task.check_mode or self._task.async_val or arguments.get("wait_timeout") is not None:
-            # Nothing to tell: the caller wants one turn.
-            result.update(self._turn(arguments, task_vars))
-            return result
         name = str((task_vars or {}).get("inventory_hostname", ""))
+        if self._task.check_mode or self._task.async_val or arguments.get("wait_timeout") is not None:
+            # The caller wants one turn.
+            result.update(self._turn(arguments, task_vars))
+            if self._task.check_mode:
+                for action in result.get("actions") or []:
+                    display.display(f"{name}: would {action}")
+            return result
         upstream = str(arguments.get("upstream_host"))
         actions: list[str] = []
         shown = 0
