@@ -364,10 +364,10 @@ def main(folder: str, lock: int) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for descriptor, place in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(descriptor, place)
-    for descriptor in os.listdir("/proc/self/fd"):
-        if int(descriptor) > 2 and int(descriptor) != lock:
+    for number in map(int, os.listdir("/proc/self/fd")):
+        if number > 2 and number != lock:
             with contextlib.suppress(OSError):
-                os.close(int(descriptor))
+                os.close(number)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)

@@ -138,6 +138,8 @@ class _Seeding:
         if decide(self._request, evidence, None) is None:
             return _result(self._host, evidence, changed=self._token is not None, actions=self._actions)
         marker = incoming.marker()
+        # No job is alive, since nobody else has the lock.
+        _job.forget_unit(self._host, marker.get("unit"))
         purpose = _purpose(self._request.system_identifier or marker.get("system_identifier"))
         if incoming.is_whole(purpose):
             return self._take_over(incoming, marker, purpose)
@@ -206,10 +208,12 @@ class _Seeding:
         request, instance = self._request, self._host.instance
         self._host.files.set_owner_and_mode(self._directory, owner=instance.os_user, mode=0o700)
         token = uuid.uuid4().hex[:12]
+        unit = _job.unit_name(self._host)
         incoming.begin(
             _purpose(ready.upstream.system_identifier),
             elsewhere=ready.elsewhere,
             job=token,
+            unit=unit,
             upstream=request.shown(),
             system_identifier=ready.upstream.system_identifier,
         )
@@ -228,7 +232,7 @@ class _Seeding:
             program = instance.client_program("pg_verifybackup")
             steps.append(_job.Step(verify_command(program, directory=incoming.path), "verifying"))
         line = passfile_line(host=request.host, port=request.port, user=request.user, password=request.password or "")
-        _job.start(self._host, incoming, steps, passfile_line=line, total=total_bytes(request))
+        _job.start(self._host, incoming, steps, unit=unit, passfile_line=line, total=total_bytes(request))
         self._token = token
         self._actions.append(_planned(self._host, request))
 

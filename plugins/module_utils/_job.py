@@ -54,23 +54,32 @@ def _python(host: Host) -> str:
     )
 
 
-def _scope(host: Host) -> list[str]:
-    """The words that put a program into a unit of systemd's own, out of the session that Ansible came in with."""
+def unit_name(host: Host) -> str | None:
+    """The unit of systemd's that a job gets, out of the session that Ansible came in with; None without systemd.
+
+    A scope rather than a service: it inherits the lock. Its name ends differently each time, since the one of a job
+    that has just died may still be there.
+    """
     if not (host.facts.is_root and host.facts.has_systemd and shutil.which("systemd-run")):
-        return []
-    # A scope rather than a service: it inherits the lock. Its name ends differently each time, since the one of a job
-    # that has just died may still be there.
-    return [
-        "systemd-run",
-        "--scope",
-        "--quiet",
-        f"--unit=pgtandem-basebackup-{host.instance.port}-{int(time.time())}",
-        f"--description=Base backup into {host.instance.data_directory}",
-        "--",
-    ]
+        return None
+    return f"pgtandem-basebackup-{host.instance.port}-{int(time.time())}.scope"
 
 
-def start(host: Host, incoming: Incoming, steps: t.Sequence[Step], *, passfile_line: str, total: int | None) -> None:
+def forget_unit(host: Host, unit: str | None) -> None:
+    """Take away the unit of a job that has ended: with cgroups v1 systemd may not see that it is empty."""
+    if unit and host.facts.is_root and host.facts.has_systemd:
+        host.runner.run(["systemctl", "stop", unit], check=False)
+
+
+def start(
+    host: Host,
+    incoming: Incoming,
+    steps: t.Sequence[Step],
+    *,
+    unit: str | None,
+    passfile_line: str,
+    total: int | None,
+) -> None:
     """Start the job; it holds the lock from here on."""
     owner = host.instance.os_user
     python = _python(host)
@@ -97,7 +106,9 @@ def start(host: Host, incoming: Incoming, steps: t.Sequence[Step], *, passfile_l
     ):
         host.files.write_text(path, text, owner=owner, mode=0o600)
     words = [python, "-I", program, incoming.folder, str(incoming.lock)]
-    scope = _scope(host)
+    scope = ["systemd-run", "--scope", "--quiet", f"--unit={unit}"] if unit else []
+    if scope:
+        scope += [f"--description=Base backup into {host.instance.data_directory}", "--"]
     try:
         host.runner.run(scope + host.runner.words_as(words, user=owner), keep_open=[incoming.lock])
     except CommandFailed:

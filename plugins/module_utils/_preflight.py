@@ -72,7 +72,11 @@ def places_of(request: BaseBackupRequest, data_directory: str) -> list[Place]:
     sizes = request.upstream_status.get("sizes") or {"data_bytes": 0, "wal_bytes": 0, "tablespaces": []}
     mapping = {os.path.normpath(old): new for old, new in request.tablespace_mapping.items()}
     places = [Place("the data directory", data_directory, int(sizes["data_bytes"] or 0))]
-    wal = Place("the WAL directory" if request.wal_directory else "WAL in", request.wal_directory or data_directory, int(sizes["wal_bytes"] or 0))
+    wal = Place(
+        "the WAL directory" if request.wal_directory else "WAL in",
+        request.wal_directory or data_directory,
+        int(sizes["wal_bytes"] or 0),
+    )
     places.append(wal)
     for tablespace in sizes["tablespaces"]:
         location = os.path.normpath(tablespace["location"])
@@ -88,6 +92,11 @@ def places_of(request: BaseBackupRequest, data_directory: str) -> list[Place]:
     # Nobody said which tablespaces there are; those that are mapped are there, or else the mapping does nothing.
     places += [Place(f"the tablespace of {old}", new, 0) for old, new in sorted(mapping.items())]
     return places
+
+
+def _begun(text: str) -> str:
+    """A sentence's begin."""
+    return text[:1].upper() + text[1:]
 
 
 def _nearest(path: str) -> str:
@@ -127,20 +136,20 @@ def _check_elsewhere(host: Host, places: t.Sequence[Place]) -> tuple[Elsewhere, 
         if path == host.instance.data_directory:
             continue
         if not os.path.isabs(path):
-            raise ReplicationError(f"{place.what.capitalize()} needs an absolute path, not {path!r}.")
+            raise ReplicationError(f"{_begun(place.what)} needs an absolute path, not {path!r}.")
         if (os.path.realpath(path) + "/").startswith(directory + "/"):
             raise ReplicationError(
-                f"{place.what.capitalize()} {path} lies inside the data directory {directory}; name a folder outside."
+                f"{_begun(place.what)} {path} lies inside the data directory {directory}; name a folder outside."
             )
         if os.path.lexists(path) and not os.path.isdir(path):
-            raise ReplicationError(f"{place.what.capitalize()} {path} is not a folder. Nothing was copied.")
+            raise ReplicationError(f"{_begun(place.what)} {path} is not a folder. Nothing was copied.")
         entries = set(os.listdir(path)) - NOT_DATA if os.path.isdir(path) else set()
         if entries:
             advice = "Empty it yourself if nothing in it counts, or name another folder"
             if place.what.startswith("tablespace"):
                 advice += " in pgtandem_basebackup.tablespace_mapping, from its place on the upstream to one here"
             raise ReplicationError(
-                f"{place.what.capitalize()} is to lie in {path}, which is not empty "
+                f"{_begun(place.what)} is to lie in {path}, which is not empty "
                 f"({', '.join(sorted(entries)[:3])}). {advice}. Nothing was copied."
             )
         found.append(Elsewhere(path, os.path.isdir(path)))
@@ -160,7 +169,7 @@ def _check_writable(host: Host, places: t.Sequence[Place]) -> None:
             owned = os.stat(near).st_uid in (entry.pw_uid, 0)
             if near == place.path and not owned:
                 raise ReplicationError(
-                    f"{place.what.capitalize()} {near} belongs to another account than {user}, which PostgreSQL runs "
+                    f"{_begun(place.what)} {near} belongs to another account than {user}, which PostgreSQL runs "
                     f"as. Give it to {user} (chown), or name another folder. Nothing was copied."
                 )
         elif not os.access(near, os.W_OK | os.X_OK):

@@ -124,8 +124,8 @@ options:
     default: 0
   sizes:
     description:
-      - Measure how much a base backup of this server copies, for M(pgtandem.replication.pg_basebackup). The server looks
-        at every file, which takes seconds on a large one.
+      - Measure how much a base backup of this server copies, for M(pgtandem.replication.pg_basebackup). The server
+        looks at every file, which takes seconds on a large one.
     type: bool
     default: false
   write_position:

@@ -35,7 +35,7 @@ from conftest import (
 )
 
 MODULE = "pg_basebackup"
-PASSWORD = "it's \\ a: \"pass\" word"
+PASSWORD = 'it\'s \\ a: "pass" word'
 #: Slow enough to be cut short: about 12 seconds for the data below.
 SLOW = {"max_rate": "8M"}
 
@@ -58,7 +58,9 @@ def make_upstream(make_cluster: MakeCluster, make_folder: MakeFolder) -> t.Calla
             tablespace = make_folder() / "ts"
             tablespace.mkdir(mode=0o700)
             give(tablespace)
-            cluster.psql("SET password_encryption = 'md5'; CREATE ROLE replica LOGIN REPLICATION PASSWORD $p$" + PASSWORD + "$p$")
+            cluster.psql(
+                "SET password_encryption = 'md5'; CREATE ROLE replica LOGIN REPLICATION PASSWORD $p$" + PASSWORD + "$p$"
+            )
             cluster.psql(f"CREATE TABLESPACE fast LOCATION '{tablespace}'")
             cluster.psql(
                 "CREATE TABLE big AS SELECT g, md5(g::text) || repeat(chr(65 + g % 26), 900) AS x "
@@ -134,7 +136,10 @@ class Target:
         )
         self.cluster.start()
         try:
-            assert self.cluster.psql("SELECT pg_is_in_recovery(), (SELECT count(*) FROM big), (SELECT count(*) FROM fast)") == "t|60000|30000"
+            assert (
+                self.cluster.psql("SELECT pg_is_in_recovery(), (SELECT count(*) FROM big), (SELECT count(*) FROM fast)")
+                == "t|60000|30000"
+            )
         finally:
             self.cluster.stop()
 
@@ -535,7 +540,9 @@ def test_refused_before_anything_is_written(
     result = target.run(**filled)
     assert result["failed"] and said in result["msg"], result["msg"]
     assert listing(target.folder) == before
-    upstream.cluster.psql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = 'lazy'")
+    upstream.cluster.psql(
+        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = 'lazy'"
+    )
 
 
 def test_too_few_wal_senders(make_cluster: MakeCluster, upstream: Upstream, make_target: MakeTarget) -> None:

@@ -132,9 +132,7 @@ def test_a_job_ends_well(tmp_path: Path) -> None:
     folder = tmp_path / "data/pgtandem-job"
     assert not (folder / "pass").exists()
     assert json.loads((folder / "progress.json").read_text(encoding="utf-8"))["phase"] == "verifying"
-    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir() if path.name in ("log", "progress.json")} == {
-        0o600
-    }
+    assert {stat.S_IMODE((folder / name).stat().st_mode) for name in ("log", "progress.json")} == {0o600}
 
 
 def test_a_program_fails(tmp_path: Path) -> None:
