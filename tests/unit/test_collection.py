@@ -264,7 +264,6 @@ PURE = {
     "_parameters",
     "_quoting",
     "_scram",
-    "_parameters",
     "_versions",
 }
 #: The ways out: run a command, ask the database, touch a file, read the process table.

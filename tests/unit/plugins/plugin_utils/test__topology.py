@@ -25,7 +25,9 @@ def seen(state: str, system: str | None = None, **more: t.Any) -> dict[str, t.An
         "instance": dict(OPTIONS, bin_directory="/bin", data_directory="/data"),
         "instance_error": None,
         "installed": True,
-        "data_directory": {"state": state, "description": f"/data is {state}", "error": None},
+        "missing_programs": [],
+        "port_taken_by": None,
+        "data_directory": {"path": "/data", "state": state, "description": f"/data is {state}", "error": None},
         "running": state in ("primary", "standby"),
         "database_error": None,
         "system_identifier": system,
@@ -57,6 +59,7 @@ def node(name: str, group: str, status: dict[str, t.Any] | None = None, **more: 
         "slots": True,
         "parameters": {},
         "hba_rules": [],
+        "connection_options": [],
         "options": dict(OPTIONS),
         "status": status if status is not None else seen("absent"),
     }
@@ -134,6 +137,14 @@ PROBLEMS = [
     pytest.param(
         [node("pg1", "primary", seen("primary", ONE, database_error="FATAL: no peer"))], "pg1: FATAL: no peer",
         id="cannot log in",
+    ),
+    pytest.param(
+        [node("pg1", "primary", seen("absent", port_taken_by="process 7 (x)"))],
+        "pg1: port 5432 is taken by process 7 (x)", id="port",
+    ),
+    pytest.param(
+        [node("pg1", "primary", seen("absent", missing_programs=["pg_ctl"]))], "has the server but not pg_ctl",
+        id="half an installation",
     ),
     pytest.param([primary(parameters={"wal_keep_segments": 9})], "has no wal_keep_segments: use wal", id="old name"),
     pytest.param([primary(parameters={"WAL_level": "minimal"})], "minimal rules out replication", id="wal_level"),
