@@ -21,7 +21,7 @@ class ActionModule(ActionBase):
     """Settle the topology from what was read, or show it."""
 
     _requires_connection = False
-    _VALID_ARGS = frozenset({"others", "show"})
+    _VALID_ARGS = frozenset({"accept", "others", "show"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         task_vars = task_vars or {}
@@ -38,7 +38,7 @@ class ActionModule(ActionBase):
             result.update(changed=False, tree=tree)
             return result
         try:
-            topology = settle(nodes)
+            topology = settle(nodes, [str(kind) for kind in self._task.args.get("accept") or []])
         except ReplicationError as error:
             result.update(failed=True, **error.result())
             return result
@@ -53,17 +53,19 @@ class ActionModule(ActionBase):
     def _nodes(self, task_vars: dict[str, t.Any]) -> list[dict[str, t.Any]]:
         """Every host of the two groups: as it was read in this run, else as the inventory has it."""
         groups, hostvars = task_vars["groups"], task_vars["hostvars"]
-        read = {
-            answer["node"]["name"]: answer["node"]
-            for answer in self._task.args.get("others") or []
-            if isinstance(answer, dict) and "node" in answer
-        }
+        read, reasons = {}, {}
+        for answer in self._task.args.get("others") or []:
+            if "node" in answer:
+                read[answer["node"]["name"]] = answer["node"]
+            else:
+                reasons[answer.get("item")] = answer.get("msg")
         nodes = []
         for name in self._members(task_vars):
-            seen = hostvars[name].get("pgtandem_node") or read.get(name)
+            variables = hostvars[name]
+            seen = variables.get("pgtandem_node") or read.get(name)
             if seen is None:
-                variables = hostvars[name]
-                seen = node_from(name, lambda key, default, of=variables: of.get(key, default), groups)
+                seen = node_from(name, variables.get, groups)
+                seen["unread_reason"] = variables.get("pgtandem_unread_reason") or reasons.get(name)
             nodes.append(seen)
         return nodes
 

@@ -137,7 +137,13 @@ def _result(
     status: Status, request: Request, seconds: float, find_cause: t.Callable[[], Cause | None]
 ) -> dict[str, t.Any]:
     missing = unmet(status, request.wanted)
-    result = {"changed": False, "replication": status, "unmet": missing, "waited_seconds": round(seconds, 3), "samples": []}
+    result = {
+        "changed": False,
+        "replication": status,
+        "unmet": missing,
+        "waited_seconds": round(seconds, 3),
+        "samples": [],
+    }
     if not missing:
         return result
     cause = find_cause()
