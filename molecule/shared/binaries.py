@@ -64,7 +64,11 @@ def described(version: str) -> dict[str, str]:
 def ensure(version: str) -> pathlib.Path:
     """Return a directory with the tree, fetched where it is not there."""
     known = origin(version)
-    place = LAB_DIRECTORY / "binaries" / f"{version}-{hashlib.sha256(json.dumps(described(version)).encode()).hexdigest()[:12]}"
+    place = (
+        LAB_DIRECTORY
+        / "binaries"
+        / f"{version}-{hashlib.sha256(json.dumps(described(version)).encode()).hexdigest()[:12]}"
+    )
     with machine_lock(f"binaries-{version}"):
         if place.is_dir():
             return place

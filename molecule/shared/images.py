@@ -26,9 +26,18 @@ from machine import REPOSITORY, LabError, engine, podman, run, say
 
 RECIPES = pathlib.Path(__file__).resolve().parent / "images"
 SUITES = ("bullseye", "bookworm", "trixie")
-PACKAGES = (
-    "systemd systemd-sysv dbus openssh-server sudo python3 iproute2 procps ca-certificates tzdata"
-).split()
+PACKAGES = [
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "openssh-server",
+    "sudo",
+    "python3",
+    "iproute2",
+    "procps",
+    "ca-certificates",
+    "tzdata",
+]
 # How this machine reaches packages, as far as a host has to do the same.
 APT_SETTINGS = re.compile(r"^Acquire::(https?::|Retries|Check-Valid-Until|Check-Date|ForceIPv[46])")
 CERTIFICATES = pathlib.Path("/usr/local/share/ca-certificates")
@@ -68,7 +77,9 @@ def recipe(name: str) -> Recipe:
     match = re.fullmatch(r"pgsql-(\d+)", rest)
     if match:
         version = match.group(1)
-        return Recipe(name, suite, (RECIPES / "pgsql.sh").read_text(), {"version": version, **binaries.described(version)})
+        return Recipe(
+            name, suite, (RECIPES / "pgsql.sh").read_text(), {"version": version, **binaries.described(version)}
+        )
     raise LabError(f"image {name}: no recipe ends with {rest!r}")
 
 
@@ -138,7 +149,12 @@ def from_packages(wanted: Recipe, tag: str) -> None:
         setup = place / "setup"
         setup.mkdir()
         write_setup(wanted, setup)
-        argv = ["mmdebstrap", "--quiet", "--variant=minbase", "--include=" + wanted.inputs["packages"].replace(" ", ",")]
+        argv = [
+            "mmdebstrap",
+            "--quiet",
+            "--variant=minbase",
+            "--include=" + wanted.inputs["packages"].replace(" ", ","),
+        ]
         argv += [f"--aptopt={line}" for line in wanted.inputs["settings"].splitlines()]
         argv += [f"--customize-hook=copy-in {shlex.quote(str(setup))} /tmp"]
         argv += ['--customize-hook=chroot "$1" /bin/sh /tmp/setup/host.sh', '--customize-hook=rm -r "$1/tmp/setup"']
@@ -189,7 +205,8 @@ def in_container(parent: str, tag: str, script: str, *volumes: str) -> None:
     arguments = [argument for volume in volumes for argument in ("--volume", volume)]
     try:
         podman(
-            *("run", "--interactive", "--name", name, *engine().run_flags, *arguments, parent, "/bin/sh", "-s"), stdin=script
+            *("run", "--interactive", "--name", name, *engine().run_flags, *arguments, parent, "/bin/sh", "-s"),
+            stdin=script,
         )
         podman("commit", "--quiet", "--change", "CMD /sbin/init", name, tag)
     finally:
@@ -206,4 +223,3 @@ def prune() -> None:
             current = False
         if not current and run(["podman", "rmi", tag], check=False).returncode == 0:
             say(f"removed {tag}")
-

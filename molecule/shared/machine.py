@@ -34,8 +34,6 @@ TOOLS = {
 }
 
 
-
-
 class LabError(Exception):
     """Something that the person at the keyboard has to know."""
 
@@ -103,7 +101,9 @@ def ensure_tools() -> None:
     if not missing:
         return
     if not shutil.which("apt-get"):
-        raise LabError("the lab needs these programs, and this machine has no apt-get to install them: " + " ".join(missing))
+        raise LabError(
+            "the lab needs these programs, and this machine has no apt-get to install them: " + " ".join(missing)
+        )
     say("installing " + " ".join(missing))
     with machine_lock("apt"):
         environment = ["env", "DEBIAN_FRONTEND=noninteractive"]
@@ -146,7 +146,16 @@ def engine() -> Engine:
         return Engine((), ())  # nothing to try it with, and so nothing to start either
     refusals = []
     for candidate in ENGINES:
-        argv = ["podman", *candidate.flags, "run", "--rm", "--network", "none", "--systemd=always", *candidate.run_flags]
+        argv = [
+            "podman",
+            *candidate.flags,
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "--systemd=always",
+            *candidate.run_flags,
+        ]
         done = run([*argv, found[0], "/bin/true"], check=False)
         if done.returncode == 0:
             LAB_DIRECTORY.mkdir(exist_ok=True)

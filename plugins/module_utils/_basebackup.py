@@ -216,11 +216,12 @@ def seed(host: Host, request: BaseBackupRequest, *, check_mode: bool) -> dict[st
     if check_mode:
         return _result(host, evidence, changed=True, actions=[action])
     with filling(host) as incoming:
-        if not incoming.is_whole():
-            incoming.begin(f"base backup of {request.shown()}")
+        purpose = f"base backup of system {upstream.system_identifier}"
+        if not incoming.is_whole(purpose):
+            incoming.begin(purpose)
             _copy(host, request, incoming)
             _make_standby(host, incoming.path)
-        incoming.finish()
+        incoming.finish(purpose)
     return _result(host, look_at_directory(host), changed=True, actions=[action])
 
 

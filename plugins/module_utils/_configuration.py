@@ -25,7 +25,11 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._hba import H
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import passfile_line
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import account
-from ansible_collections.pgtandem.replication.plugins.module_utils._versions import major_text, supports
+from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
+    default_auth_method,
+    major_text,
+    supports,
+)
 
 SETTINGS_HEADER = (
     "Managed by pgtandem.replication: changes here are lost.",
@@ -144,8 +148,13 @@ def include_change(host: Host) -> FileChange | None:
     return FileChange(main, before, text, host.files.mode(main) or 0o640)
 
 
-def hba_change(host: Host, rules: t.Sequence[HbaRule], elsewhere: t.Mapping[str, str]) -> FileChange:
-    """pg_hba.conf with our block."""
+def hba_change(
+    host: Host, rules: t.Sequence[HbaRule], *, values: t.Mapping[str, str], elsewhere: t.Mapping[str, str]
+) -> FileChange:
+    """pg_hba.conf with our block; the method C(auto) becomes what fits how this server stores passwords."""
+    encryption = values.get("password_encryption", elsewhere.get("password_encryption"))
+    method = default_auth_method(host.instance.version, encryption)
+    rules = [rule._replace(method=method) if rule.method == "auto" else rule for rule in rules]
     path = elsewhere.get("hba_file") or host.instance.hba_file
     before = host.files.read_text(path)
     return FileChange(path, before, replace_block(before or "", rules), host.files.mode(path) or 0o640)

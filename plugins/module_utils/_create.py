@@ -12,6 +12,7 @@ import re
 import shutil
 import typing as t
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import filling
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import quote_setting
@@ -22,6 +23,9 @@ _LOCALE = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 
 #: In Debian's configuration folder while it is being made.
 _CREATING = ".pgtandem-creating"
+
+#: Said on disk while a new cluster is made.
+_PURPOSE = "initdb"
 
 _CONFIGURATION_FILES = ("postgresql.conf", "pg_hba.conf", "pg_ident.conf")
 
@@ -42,8 +46,8 @@ def create_cluster(host: Host, *, superuser: str, options: t.Sequence[str]) -> N
     """Fill the empty data directory with a new cluster."""
     instance = host.instance
     with filling(host) as incoming:
-        if not incoming.is_whole():
-            incoming.begin("initdb")
+        if not incoming.is_whole(_PURPOSE):
+            incoming.begin(_PURPOSE)
             host.runner.run(
                 initdb_command(host, directory=incoming.path, superuser=superuser, options=options),
                 user=instance.os_user,
@@ -53,7 +57,7 @@ def create_cluster(host: Host, *, superuser: str, options: t.Sequence[str]) -> N
             if instance.config_directory != instance.data_directory:
                 for name in _CONFIGURATION_FILES:
                     os.unlink(f"{incoming.path}/{name}")
-        incoming.finish()
+        incoming.finish(_PURPOSE)
 
 
 def lacks_configuration(host: Host) -> bool:
@@ -76,8 +80,12 @@ def create_configuration(host: Host) -> None:
     if os.path.exists(f"{folder}/{_CREATING}"):
         shutil.rmtree(folder)
         shutil.rmtree(scratch, ignore_errors=True)
+    if host.files.list_names(folder):
+        raise ReplicationError(
+            f"{folder} holds files ({', '.join(host.files.list_names(folder)[:3])}) and no postgresql.conf, so it is "
+            "not a cluster's configuration, and pg_createcluster would refuse it. Move it away and run again."
+        )
     host.files.make_folder(folder, owner=instance.os_user, mode=0o755)
-    host.files.set_owner_and_mode(os.path.dirname(folder), owner=instance.os_user, mode=0o755)
     host.files.write_text(f"{folder}/{_CREATING}", "", owner=instance.os_user, mode=0o644)
     host.runner.run(
         [

@@ -8,12 +8,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import typing as t
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._effective_user import effective_user
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import account
 
@@ -177,23 +177,18 @@ class _DriverDatabase(Database):
         self._connection.close()
 
 
-@contextlib.contextmanager
-def _effective_user(name: str | None) -> t.Iterator[None]:
-    """Take another account's uid while a socket is opened: peer authentication looks at the effective uid."""
-    if name is None or os.geteuid() != 0 or account(name).pw_uid == 0:
-        yield
-        return
-    os.seteuid(account(name).pw_uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
+def _account_of(target: Target) -> t.ContextManager[None]:
+    """The account that opens the socket."""
+    if target.os_user is None:
+        return contextlib.nullcontext()
+    entry = account(target.os_user)
+    return effective_user(entry.pw_uid, entry.pw_gid)
 
 
 def connect(target: Target) -> Database:
     """Open a session; C(DatabaseError) holds the server's own line when it is refused."""
     require_driver()
-    with _effective_user(target.os_user):
+    with _account_of(target):
         if _DRIVER == "psycopg":
             try:
                 connection = psycopg.connect(
@@ -222,7 +217,7 @@ class Identity(t.NamedTuple):
 def identify_system(target: Target) -> Identity:
     """Log in for replication, which proves that a standby could, and ask the server who it is."""
     require_driver()
-    with _effective_user(target.os_user):
+    with _account_of(target):
         if _DRIVER == "psycopg":
             try:
                 with psycopg.connect(**target.arguments(replication=True), autocommit=True) as connection:

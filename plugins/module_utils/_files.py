@@ -80,10 +80,15 @@ class Files:
             os.fchown(descriptor, entry.pw_uid, entry.pw_gid)
 
     def make_folder(self, path: str, *, owner: str, mode: int) -> None:
-        """Make a folder, and what is missing above it; those above stay with whoever runs this."""
+        """Make a folder, and what is missing above it: those become the owner's too, open for others to pass."""
+        missing = []
         parent = os.path.dirname(path)
-        if not os.path.isdir(parent):
-            os.makedirs(parent, mode=0o755)
+        while not os.path.isdir(parent):
+            missing.append(parent)
+            parent = os.path.dirname(parent)
+        for folder in reversed(missing):
+            os.mkdir(folder)
+            self.set_owner_and_mode(folder, owner=owner, mode=0o755)
         if not os.path.isdir(path):
             os.mkdir(path, mode)
         self.set_owner_and_mode(path, owner=owner, mode=mode)

@@ -55,23 +55,41 @@ class Incoming:
             self._marker, json.dumps(content, sort_keys=True) + "\n", owner=self._host.instance.os_user, mode=0o600
         )
 
-    def is_whole(self) -> bool:
-        """Whether an earlier run had everything and was stopped while moving it up."""
-        text = self._host.files.read_text(self._marker)
+    def _read_marker(self) -> dict[str, t.Any]:
         try:
-            return bool(text) and json.loads(t.cast(str, text)).get("phase") == "whole"
+            found = json.loads(self._host.files.read_text(self._marker) or "{}")
         except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def is_whole(self, purpose: str) -> bool:
+        """Whether an earlier run had everything for this purpose and was stopped while moving it up.
+
+        What was whole for another purpose is not used, and once some of it has moved up it is not cleared either.
+        """
+        marker = self._read_marker()
+        if marker.get("phase") != "whole":
             return False
+        if marker.get("purpose") == purpose:
+            return True
+        moved = sorted(set(os.listdir(self._directory)) - {INCOMING, INCOMING_MARKER, "lost+found"})
+        if moved:
+            raise ReplicationError(
+                f"{self._directory} holds the result of '{marker.get('purpose')}', which an earlier run was about to "
+                f"finish, and now '{purpose}' is asked for. Nothing was changed. Run again with the inventory of that "
+                "time, or move the directory away."
+            )
+        return False
 
     def begin(self, purpose: str) -> None:
-        """Clear what an earlier run of ours left and say on disk what is about to be done."""
+        """Clear what an earlier run of ours left and say on disk what is about to be done, such as C(initdb)."""
         if os.path.lexists(self.path):
             shutil.rmtree(self.path)
         self._write_marker({"phase": "filling", "purpose": purpose, "started": time.time(), "pid": os.getpid()})
 
-    def finish(self) -> None:
+    def finish(self, purpose: str) -> None:
         """Move the whole cluster up. Safe to repeat from any point."""
-        self._write_marker({"phase": "whole"})
+        self._write_marker({"phase": "whole", "purpose": purpose})
         names = self._host.files.list_names(self.path)
         for name in [name for name in names if name not in _LAST] + [name for name in _LAST if name in names]:
             os.rename(f"{self.path}/{name}", f"{self._directory}/{name}")

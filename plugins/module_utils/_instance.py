@@ -179,7 +179,7 @@ def _files(host: Host, request: InstanceRequest, values: t.Mapping[str, str]) ->
         )
     found.append(settings_change(host, values))
     found.append(include_change(host))
-    found.append(hba_change(host, request.hba_rules, elsewhere))
+    found.append(hba_change(host, request.hba_rules, values=values, elsewhere=elsewhere))
     if request.upstream is not None:
         found.append(recovery_change(host, conninfo=_conninfo(host, request.upstream), slot=request.upstream.slot))
     return [change for change in found if change is not None and change.needed]
@@ -336,35 +336,30 @@ def _start(host: Host, request: InstanceRequest, changes: list[FileChange], serv
         database.close()
 
 
-def ensure_instance(host: Host, request: InstanceRequest, *, check_mode: bool) -> tuple[dict[str, t.Any], Report]:
-    """Do what is missing, and say what it was. The result holds what the rest of a run needs to know."""
-    instance = host.instance
-    report = Report()
-    user = normalise(request.parameters, instance.version)
-    evidence = look_at_directory(host)
-    reason = refusal(request, evidence, check_mode=check_mode)
-    if reason is not None:
-        raise ReplicationError(reason, data_directory_state=classify(evidence).value)
-    _check_port(host, evidence)
-    _check_running_port(host)
-    if not instance.installed:
-        if not check_mode:
-            raise ReplicationError(
-                f"PostgreSQL {instance.major} is not installed: there is no {instance.program('postgres')}. Let the "
-                "role install it (pgtandem_manage_packages) or correct pgtandem_bin_directory."
-            )
-        report.actions.append(f"create and start the instance in {instance.data_directory}")
-        return _result(host, evidence), report
-    values = compose(
-        version=instance.version,
-        user=user,
+def _check_installed(host: Host) -> None:
+    if not host.instance.installed:
+        raise ReplicationError(
+            f"PostgreSQL {host.instance.major} is not installed: there is no {host.instance.program('postgres')}. Let "
+            "the role install it (pgtandem_manage_packages) or correct pgtandem_bin_directory."
+        )
+
+
+def _values(host: Host, request: InstanceRequest, evidence: DirectoryEvidence) -> dict[str, str]:
+    """What our file of settings is to hold, as far as the other files say now."""
+    return compose(
+        version=host.instance.version,
+        user=normalise(request.parameters, host.instance.version),
         elsewhere=settings_elsewhere(host),
         needs=_needs(host, request, evidence),
     )
-    # What the server would refuse is found before the instance is made, so that nothing is left half done.
-    if values != {} and (_unsettled(host, values) or lacks_configuration(host)):
-        judge_settings(host, values)
-    if classify(evidence) is not DirectoryState.PRIMARY and request.upstream is None:
+
+
+def _create_missing(
+    host: Host, request: InstanceRequest, evidence: DirectoryEvidence, report: Report, *, check_mode: bool
+) -> None:
+    """A new cluster for a primary, and with Debian's layout the configuration; a standby's data is there already."""
+    instance = host.instance
+    if request.upstream is None and classify(evidence) is not DirectoryState.PRIMARY:
         report.actions.append(f"create a cluster in {instance.data_directory}")
         if not check_mode:
             create_cluster(host, superuser=request.login.user or instance.os_user, options=request.initdb_options)
@@ -372,29 +367,45 @@ def ensure_instance(host: Host, request: InstanceRequest, *, check_mode: bool) -
         report.actions.append(f"create the configuration in {instance.config_directory}")
         if not check_mode:
             create_configuration(host)
-    if (
-        check_mode
-        and report.actions
-        or classify(evidence) in (DirectoryState.ABSENT, DirectoryState.EMPTY, DirectoryState.INCOMING)
-        and check_mode
-    ):
-        report.actions.append("configure and start the instance")
-        report.diff.append(settings_change(host, values).as_diff())
-        return _result(host, evidence), report
-    values = compose(
-        version=instance.version,
-        user=user,
-        elsewhere=settings_elsewhere(host),
-        needs=_needs(host, request, look_at_directory(host)),
-    )
+
+
+def _check_overrides(host: Host, request: InstanceRequest, values: t.Mapping[str, str], report: Report) -> None:
+    """Other files that would win over ours: a warning, and for the connection to the upstream a reason to stop."""
     winners = overriding(host, values)
     if request.upstream is not None:
         refuse_overridden_connection(host, winners)
     report.warnings += [
         f"{setting.name} = {setting.value!r} in {setting.path} line {setting.line} wins over "
-        f"{values[setting.name]!r} in {instance.settings_file}."
+        f"{values[setting.name]!r} in {host.instance.settings_file}."
         for setting in winners
     ]
+
+
+def ensure_instance(host: Host, request: InstanceRequest, *, check_mode: bool) -> tuple[dict[str, t.Any], Report]:
+    """Do what is missing, and say what it was. The result holds what the rest of a run needs to know."""
+    report = Report()
+    evidence = look_at_directory(host)
+    reason = refusal(request, evidence, check_mode=check_mode)
+    if reason is not None:
+        raise ReplicationError(reason, data_directory_state=classify(evidence).value)
+    normalise(request.parameters, host.instance.version)
+    _check_port(host, evidence)
+    _check_running_port(host)
+    if check_mode and not host.instance.installed:
+        report.actions.append(f"create, configure and start the instance in {host.instance.data_directory}")
+        return _result(host, evidence), report
+    _check_installed(host)
+    values = _values(host, request, evidence)
+    # What the server would refuse is found before anything is made or written.
+    if settings_change(host, values).needed:
+        judge_settings(host, values)
+    _create_missing(host, request, evidence, report, check_mode=check_mode)
+    if check_mode and classify(evidence) not in (DirectoryState.PRIMARY, DirectoryState.STANDBY):
+        report.actions.append("configure and start the instance")
+        report.diff.append(settings_change(host, values).as_diff())
+        return _result(host, evidence), report
+    values = _values(host, request, look_at_directory(host))
+    _check_overrides(host, request, values, report)
     changes = _files(host, request, values)
     report.diff += [change.as_diff() for change in changes]
     report.actions += [f"write {change.path}" for change in changes]
@@ -420,10 +431,6 @@ def stop_instance(host: Host, *, timeout: int, check_mode: bool) -> tuple[dict[s
         if not check_mode:
             service_of(host, timeout=timeout).stop()
     return _result(host, look_at_directory(host)), report
-
-
-def _unsettled(host: Host, values: t.Mapping[str, str]) -> bool:
-    return settings_change(host, values).needed
 
 
 def _result(host: Host, evidence: DirectoryEvidence) -> dict[str, t.Any]:

@@ -53,6 +53,7 @@ _FLOOR_DEFAULTS = {
     "max_locks_per_transaction": 64,
 }
 
+_ON = ("on", "true", "yes", "1")
 _WAL_LEVELS = ("minimal", "archive", "hot_standby", "replica", "logical")
 
 
@@ -96,6 +97,8 @@ def normalise(parameters: t.Mapping[str, t.Any], version: int) -> dict[str, str]
             problems.append("wal_level minimal rules out replication; use replica or logical.")
         else:
             values["wal_level"] = wal_level_value(version, level)
+    if values.get("hot_standby", "on").strip().lower() not in _ON:
+        problems.append("hot_standby off would keep the proof from reading the standby; leave it out.")
     if problems:
         raise ReplicationError("pgtandem_parameters cannot be used: " + " ".join(problems), problems=problems)
     return values
@@ -149,7 +152,7 @@ def compose(*, version: int, user: t.Mapping[str, str], elsewhere: t.Mapping[str
         if name not in elsewhere:
             values[name] = value
     # A primary that serves no reads as a standby would break the roles' own proof, so this one is not negotiable.
-    if as_text(elsewhere.get("hot_standby", "on")).lower() not in ("on", "true", "yes", "1"):
+    if as_text(elsewhere.get("hot_standby", "on")).lower() not in _ON:
         values["hot_standby"] = "on"
     values.update(user)
     for name in floor_parameters(version):

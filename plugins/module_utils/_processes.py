@@ -11,6 +11,8 @@ import os
 import re
 import typing as t
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._effective_user import effective_user
+
 
 class Process(t.NamedTuple):
     """A process and the title that C(ps) would print."""
@@ -70,9 +72,18 @@ def is_postmaster_of(pid: int, data_directory: str) -> bool:
     if _state_of(pid) in ("Z", "X"):
         return False
     try:
-        return os.path.realpath(f"/proc/{pid}/cwd") == os.path.realpath(data_directory)
+        folder = os.readlink(f"/proc/{pid}/cwd")
+    except PermissionError:
+        # Root without CAP_SYS_PTRACE, as in a container, sees only what the server's own account sees.
+        owner = os.stat(data_directory)
+        with effective_user(owner.st_uid, owner.st_gid):
+            try:
+                folder = os.readlink(f"/proc/{pid}/cwd")
+            except OSError:
+                return False
     except OSError:
         return False
+    return os.path.realpath(folder) == os.path.realpath(data_directory)
 
 
 def children_of(pid: int) -> list[Process]:

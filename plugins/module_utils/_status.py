@@ -41,6 +41,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import l
 from ansible_collections.pgtandem.replication.plugins.module_utils._processes import (
     Postmaster,
     children_of,
+    listener_on,
     local_port_of,
     replication_part,
 )
@@ -119,6 +120,7 @@ def empty_status() -> Status:
         "control": None,
         "running": False,
         "postmaster": None,
+        "port_taken_by": None,
         "server_version": None,
         "major": None,
         "accepts_connections": False,
@@ -159,9 +161,8 @@ def observe(host: Host, login: Login, *, position: Position = Position.NONE) -> 
     status["installed"] = instance.installed
     status["missing_programs"] = [
         name
-        for names, locate in ((SERVER_PROGRAMS, instance.program), (CLIENT_PROGRAMS, instance.client_program))
-        for name in names
-        if not os.access(locate(name), os.X_OK)
+        for name in SERVER_PROGRAMS + CLIENT_PROGRAMS
+        if not any(os.access(locate(name), os.X_OK) for locate in (instance.program, instance.client_program))
     ]
     status["data_directory"]["path"] = instance.data_directory
     try:
@@ -176,6 +177,8 @@ def observe(host: Host, login: Login, *, position: Position = Position.NONE) -> 
     _fill_directory(status, host, answer)
     if postmaster is not None:
         _fill_processes(status, postmaster)
+    elif not login.host:
+        status["port_taken_by"] = listener_on(instance.port)
     if answer is not None:
         _fill_answer(status, answer, local_port_of)
     _fill_files(status, host)

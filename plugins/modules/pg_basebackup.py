@@ -137,7 +137,9 @@ note:
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._basebackup import BaseBackupRequest, seed
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
+from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import connection_option_problems
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -147,6 +149,9 @@ if t.TYPE_CHECKING:
 def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
     """Seed the directory that the parameters describe."""
     parameters = module.params
+    problems = connection_option_problems(parameters["upstream_options"])
+    if problems:
+        raise ReplicationError(" ".join(problems))
     return seed(
         host,
         BaseBackupRequest(

@@ -201,6 +201,7 @@ floors:
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import login_from, login_options
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._hba import rule_from
 from ansible_collections.pgtandem.replication.plugins.module_utils._instance import (
     InstanceRequest,
@@ -209,23 +210,22 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._instance imp
     stop_instance,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
-from ansible_collections.pgtandem.replication.plugins.module_utils._versions import default_auth_method
+from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import connection_option_problems
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
     from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 
 
-def request_from(parameters: t.Mapping[str, t.Any], *, version: int) -> InstanceRequest:
+def request_from(parameters: t.Mapping[str, t.Any]) -> InstanceRequest:
     """The request that the parameters make."""
     said = parameters["upstream"]
-    method = default_auth_method(version, parameters["parameters"].get("password_encryption"))
-    rules = [
-        dict(rule, method=method if rule["method"] == "auto" else rule["method"]) for rule in parameters["hba_rules"]
-    ]
+    problems = connection_option_problems(said["options"]) if said else []
+    if problems:
+        raise ReplicationError(" ".join(problems))
     return InstanceRequest(
         parameters=parameters["parameters"],
-        hba_rules=tuple(rule_from(rule) for rule in rules),
+        hba_rules=tuple(rule_from(rule) for rule in parameters["hba_rules"]),
         login=login_from(parameters),
         upstream=Upstream(
             host=said["host"],
@@ -253,7 +253,7 @@ def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
     if module.params["state"] == "stopped":
         result, report = stop_instance(host, timeout=module.params["timeout"], check_mode=module.check_mode)
     else:
-        request = request_from(module.params, version=host.instance.version)
+        request = request_from(module.params)
         result, report = ensure_instance(host, request, check_mode=module.check_mode)
     for warning in report.warnings:
         module.warn(warning)

@@ -327,6 +327,10 @@ replication:
       description: Its first process, with C(pid), C(port) and C(socket_directory).
       type: dict
       sample: {pid: 4711, port: 5432, socket_directory: /var/run/postgresql}
+    port_taken_by:
+      description: Who listens on the port while the instance itself does not run; then it could not start.
+      type: str
+      sample: process 815 (python3 -m http.server 5432)
     server_version:
       description: The running server's version as a number.
       type: int

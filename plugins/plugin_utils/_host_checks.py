@@ -12,6 +12,7 @@ import typing as t
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._hba import rule_from
 from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import check_names, normalise
+from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import connection_option_problems
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import parse_major
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, Problem, described, state_of
 
@@ -46,10 +47,23 @@ def _seen(node: Node) -> t.Iterator[tuple[str, str]]:
             f"there is no {status['instance']['bin_directory']}/postgres. The custom layout uses a PostgreSQL that is "
             "there already.",
         )
+    elif status["installed"] and {"pg_controldata", "pg_ctl"} & set(status["missing_programs"]):
+        yield (
+            "host-programs",
+            f"{status['instance']['bin_directory']} has the server but not {', '.join(status['missing_programs'])}; "
+            "pg_ctl and pg_controldata are needed. Install them, or name the folder of the client programs in "
+            "pgtandem_client_bin_directory.",
+        )
     elif not status["installed"] and not node["manage_packages"]:
         yield (
             "host-programs",
             f"PostgreSQL {status['instance']['version']} is not installed and pgtandem_manage_packages is off.",
+        )
+    if status["port_taken_by"]:
+        yield (
+            "host-port",
+            f"port {status['instance']['port']} is taken by {status['port_taken_by']}, so the instance in "
+            f"{status['data_directory']['path']} could not start. Stop that, or set another pgtandem_port.",
         )
     if status["running"] and status["host"]["psycopg"] and status["database_error"]:
         starting = "starting up" in status["database_error"] or "not yet accepting" in status["database_error"]
@@ -90,6 +104,8 @@ def _asked(node: Node) -> t.Iterator[tuple[str, str]]:
                 normalise(node["parameters"], version)
             except ReplicationError as error:
                 yield "inventory-parameter", error.message
+    for text in connection_option_problems(node["connection_options"]):
+        yield "inventory-connection-option", text
     for rule in node["hba_rules"]:
         try:
             rule_from(rule)

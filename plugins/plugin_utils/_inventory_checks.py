@@ -136,12 +136,13 @@ def _sender_problems(_cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Probl
     needed = senders_needed(nodes)
     for node in nodes:
         for name in ("max_wal_senders", "max_replication_slots"):
-            said = str(node["parameters"].get(name, needed))
-            if said.isdigit() and int(said) < (needed if name == "max_wal_senders" else len(nodes) - 1):
+            least = needed if name == "max_wal_senders" else len(nodes) - 1
+            said = str(node["parameters"].get(name, least))
+            if said.isdigit() and int(said) < least:
                 yield Problem(
                     "inventory-too-few-senders",
                     (node["name"],),
                     f"{node['name']}: pgtandem_parameters has {name} = {said}, too few for {len(nodes) - 1} standbys: "
                     "each takes two WAL senders while its base backup runs and a slot of its own. Leave it out, or set "
-                    f"at least {needed}.",
+                    f"at least {least}.",
                 )

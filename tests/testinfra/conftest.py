@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import pytest
-
 from outside import Node, group
 
 

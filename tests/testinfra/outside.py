@@ -76,7 +76,7 @@ class Node:
     @functools.cached_property
     def suite(self) -> str:
         """Return the distribution's codename."""
-        return t.cast(str, self.out(". /etc/os-release; echo $VERSION_CODENAME").strip())
+        return self.out(". /etc/os-release; echo $VERSION_CODENAME").strip()
 
     @property
     def major(self) -> int:
@@ -99,14 +99,11 @@ class Node:
         return t.cast(str, self.vars.get("pgtandem_instance", "main"))
 
     @property
-    def custom(self) -> bool:
-        """Return whether the instance is anywhere else than Debian puts one."""
-        return self.vars.get("pgtandem_layout", "auto") == "custom"
-
-    @property
     def data_directory(self) -> str:
         """Return the data directory."""
-        return t.cast(str, self.vars.get("pgtandem_data_directory") or f"/var/lib/postgresql/{self.major}/{self.instance}")
+        return t.cast(
+            str, self.vars.get("pgtandem_data_directory") or f"/var/lib/postgresql/{self.major}/{self.instance}"
+        )
 
     @property
     def bin_directory(self) -> str:
@@ -211,6 +208,6 @@ class Node:
 
 def group(name: str) -> list[str]:
     """Return the hosts of a group that the inventory has, below whatever name it gives the group."""
-    values = next(iter(inventory()["_meta"]["hostvars"].values()), {})
+    values: dict[str, t.Any] = next(iter(inventory()["_meta"]["hostvars"].values()), {})
     wanted = values.get(f"pgtandem_{name}_group", name)
     return t.cast("list[str]", inventory().get(wanted, {}).get("hosts", []))

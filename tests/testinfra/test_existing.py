@@ -43,7 +43,9 @@ def test_it_is_the_same_system(primary: Node) -> None:
 
 
 def test_their_data_is_on_both(node: Node) -> None:
-    rows = node.psql("select count(*) || ' ' || md5(string_agg(line, '' order by n)) from ledger", database="accounting")
+    rows = node.psql(
+        "select count(*) || ' ' || md5(string_agg(line, '' order by n)) from ledger", database="accounting"
+    )
     assert rows == "20000 " + digest()
 
 

@@ -70,13 +70,18 @@ def reachable(node: Node, path: str) -> bool:
 def test_no_log_holds_the_password(node: Node) -> None:
     secret = node.secret_file()
     logs = f"/var/log {shlex.quote(node.data_directory)}/log {shlex.quote(node.data_directory)}/pg_log"
-    found = node.out(f"grep --recursive --files-with-matches --text --fixed-strings --file={secret} {logs} 2>/dev/null || true")
+    found = node.out(
+        f"grep --recursive --files-with-matches --text --fixed-strings --file={secret} {logs} 2>/dev/null || true"
+    )
     assert not found, found
 
 
 def test_the_journal_does_not_hold_the_password(node: Node) -> None:
     secret = node.secret_file()
-    assert node.out(f"journalctl --no-pager --all | grep --count --text --fixed-strings --file={secret} || true").strip() == "0"
+    assert (
+        node.out(f"journalctl --no-pager --all | grep --count --text --fixed-strings --file={secret} || true").strip()
+        == "0"
+    )
 
 
 def test_no_process_shows_the_password(node: Node) -> None:

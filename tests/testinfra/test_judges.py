@@ -12,7 +12,6 @@ import shlex
 import typing as t
 
 import pytest
-
 from outside import eventually
 
 if t.TYPE_CHECKING:
@@ -57,7 +56,9 @@ def test_pgactivity_finds_every_standby_streaming_and_near(primary: Node) -> Non
     """streaming_delta is critical where a standby that it is told of does not stream, or is behind."""
     options = ["--warning", "32MB,32MB", "--critical", "64MB,64MB"]
     for follower in primary.downstream:
-        name = primary.psql(f"select application_name from pg_stat_replication where client_addr = '{follower.address}' limit 1")
+        name = primary.psql(
+            f"select application_name from pg_stat_replication where client_addr = '{follower.address}' limit 1"
+        )
         options += ["--slave", f"{name} {follower.address}"]
     said = eventually(lambda: accepted(pgactivity(primary, "streaming_delta", *options)))
     assert said, (lambda last: last.stdout + last.stderr)(pgactivity(primary, "streaming_delta", *options))
@@ -69,7 +70,7 @@ def test_pgactivity_finds_replay_not_paused(standby: Node) -> None:
 
 
 def test_postgres_plugin_finds_the_standby_near(standby: Node) -> None:
-    """check_postgres compares the positions of both ends, which it reaches by their sockets where both are on one host."""
+    """check_postgres compares the positions of both ends, which it reaches by their sockets where they share a host."""
     if standby.vars["ansible_host"] != standby.upstream.vars["ansible_host"]:
         pytest.skip("its one call needs both ends, and here only replication connections go from host to host")
     program = plugin(standby, "check-postgres", "check_postgres")
@@ -81,7 +82,7 @@ def test_postgres_plugin_finds_the_standby_near(standby: Node) -> None:
 
 
 def test_postgres_plugin_finds_the_slots_near(primary: Node) -> None:
-    if not primary.psql("select count(*) from pg_replication_slots") != "0":
+    if primary.psql("select count(*) from pg_replication_slots") == "0":
         pytest.skip("the cluster works without slots")
     program = plugin(primary, "check-postgres", "check_postgres")
     argv = [program, "--action=replication_slots", f"--dbhost={primary.postmaster[4]}", f"--dbport={primary.port}"]

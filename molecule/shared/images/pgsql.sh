@@ -1,3 +1,4 @@
+#!/bin/sh
 # Copyright (c) 2026, the pgtandem authors
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -7,6 +8,7 @@
 # the tree in /mnt and $version set.
 set -eu
 export DEBIAN_FRONTEND=noninteractive
+: "${version:?}"
 prefix=/usr/local/pgsql-$version
 apt-get update -qq
 # shellcheck disable=SC2046
@@ -16,6 +18,14 @@ getent passwd postgres >/dev/null ||
 install -d -o postgres -g postgres -m 0755 /var/lib/pgsql
 install -d -o postgres -g postgres -m 0755 "/var/lib/pgsql/$version"
 cp -a /mnt/tree "$prefix"
+# Debian keeps this one among the server's programs; the server itself is not wanted here.
+if [ ! -e "$prefix/bin/pg_controldata" ]; then
+    cd /tmp
+    apt-get download -qq postgresql-15
+    dpkg-deb --fsys-tarfile postgresql-15_*.deb | tar -x -C / ./usr/lib/postgresql/15/bin/pg_controldata
+    rm postgresql-15_*.deb
+    ln -s /usr/lib/postgresql/15/bin/pg_controldata "$prefix/bin/"
+fi
 chown -R root:root "$prefix"
 
 # A tree made by another's build looks for its socket elsewhere; this is where Debian's clients look.

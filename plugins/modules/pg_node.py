@@ -1,0 +1,151 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This file is documentation only. The work is done on the controller by plugins/action/pg_node.py.
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pg_node
+short_description: Read one host of a replication cluster
+version_added: 1.0.0
+description:
+  - Takes the variables C(pgtandem_*) of a host from the inventory, with the roles' defaults, runs
+    M(pgtandem.replication.pg_replication_status) on that host with them, and returns both together as one node.
+  - It is a building block of the collection's roles, and its result may change with them. To look at a host use
+    M(pgtandem.replication.pg_replication_status).
+  - The password of the replication role is not part of the result; it says only whether there is one.
+options:
+  name:
+    description:
+      - The host's name in the inventory. By default the host of the task.
+      - For another host give O(name) and C(delegate_to) together, as the example does.
+    type: str
+  options:
+    description:
+      - Options of M(pgtandem.replication.pg_replication_status) that count more than the host's variables. The roles
+        give what was derived on the host, C(instance) in an earlier RV(node.status).
+    type: dict
+    default: {}
+  expect:
+    description: As O(pgtandem.replication.pg_replication_status#module:expect).
+    type: dict
+  timeout:
+    description: As O(pgtandem.replication.pg_replication_status#module:timeout).
+    type: float
+  write_position:
+    description: As O(pgtandem.replication.pg_replication_status#module:write_position).
+    type: bool
+extends_documentation_fragment:
+  - pgtandem.replication.attributes
+attributes:
+  action:
+    description: Has an action plugin, which runs on the controller.
+    support: full
+  check_mode:
+    support: full
+    details: As M(pgtandem.replication.pg_replication_status).
+  diff_mode:
+    support: N/A
+    details: It changes nothing.
+  idempotent:
+    support: full
+notes:
+  - It cannot be run by the module alone; the action plugin of the same name does the work.
+seealso:
+  - module: pgtandem.replication.pg_replication_status
+  - module: pgtandem.replication.pg_topology
+"""
+
+EXAMPLES = r"""
+- name: Read this host
+  pgtandem.replication.pg_node:
+  register: read
+
+- name: Read another host, and wait until it feeds pg2
+  pgtandem.replication.pg_node:
+    name: pg1
+    expect:
+      standbys: [pg2]
+    timeout: 30
+  delegate_to: pg1
+  register: upstream
+"""
+
+RETURN = r"""
+node:
+  description: The host as the inventory describes it and as it was seen.
+  returned: always
+  type: dict
+  contains:
+    name:
+      description: The host's name in the inventory.
+      type: str
+      sample: pg1
+    cluster:
+      description: Its C(pgtandem_cluster).
+      type: str
+      sample: main
+    groups:
+      description: In which of the two groups it is, V(primary) and V(standby), whatever the groups are called.
+      type: list
+      elements: str
+      sample: [primary]
+    upstream:
+      description: Its C(pgtandem_upstream), empty where it follows the primary.
+      type: str
+      sample: ""
+    address:
+      description: Where the other hosts reach it.
+      type: str
+      sample: 192.0.2.1
+    port:
+      description: Its C(pgtandem_port).
+      type: int
+      sample: 5432
+    has_password:
+      description: Whether C(pgtandem_replication_password) is set.
+      type: bool
+    password_fits_file:
+      description: Whether a password file can hold that password.
+      type: bool
+    replication_user:
+      description: Its C(pgtandem_replication_user).
+      type: str
+      sample: replica
+    on_role_change:
+      description: Its C(pgtandem_on_role_change).
+      type: str
+      sample: fail
+    manage_packages:
+      description: Its C(pgtandem_manage_packages).
+      type: bool
+    slots:
+      description: Its C(pgtandem_slots).
+      type: bool
+    parameters:
+      description: Its C(pgtandem_parameters).
+      type: dict
+      sample: {max_connections: 200}
+    connection_options:
+      description: The names in its C(pgtandem_connection_options).
+      type: list
+      elements: str
+      sample: [sslmode]
+    hba_rules:
+      description: Its C(pgtandem_hba_rules).
+      type: list
+      elements: dict
+      sample: []
+    options:
+      description: The options of the instance as the inventory has them.
+      type: dict
+      sample: {layout: auto, instance: main, port: 5432}
+    status:
+      description:
+        - What was seen, as RV(pgtandem.replication.pg_replication_status#module:replication). Null where the host could
+          not be read.
+      type: dict
+"""

@@ -1,0 +1,100 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This file is documentation only. The work is done on the controller by plugins/action/pg_topology.py.
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pg_topology
+short_description: Settle who follows whom in the clusters of an inventory, or show it
+version_added: 1.0.0
+description:
+  - Takes every host of the groups of primaries and standbys as M(pgtandem.replication.pg_node) read it, and decides
+    what each of them is - its role, its upstream, its rules for C(pg_hba.conf), its slots.
+  - Fails with every reason at once where the inventory contradicts itself, or contradicts what was seen. Nothing has
+    been touched by then.
+  - It is a building block of the collection's roles, and its result may change with them.
+  - Reads the fact C(pgtandem_node) of each host, which the role C(node) keeps. A host without it counts as not read.
+options:
+  others:
+    description: Results of M(pgtandem.replication.pg_node) for hosts that are not part of the play.
+    type: list
+    elements: dict
+    default: []
+  show:
+    description:
+      - Print the topology as a tree instead of settling it, from the facts C(pgtandem_topology) and C(pgtandem_node).
+    type: bool
+    default: false
+extends_documentation_fragment:
+  - pgtandem.replication.attributes
+attributes:
+  action:
+    description: Has an action plugin, which runs on the controller.
+    support: full
+  check_mode:
+    support: full
+    details: It changes nothing.
+  diff_mode:
+    support: N/A
+    details: It changes nothing.
+  idempotent:
+    support: full
+notes:
+  - It cannot be run by the module alone; the action plugin of the same name does the work.
+seealso:
+  - module: pgtandem.replication.pg_node
+"""
+
+EXAMPLES = r"""
+- name: Settle the topology
+  pgtandem.replication.pg_topology:
+  run_once: true
+  register: settled
+
+- name: Show the topology
+  pgtandem.replication.pg_topology:
+    show: true
+  run_once: true
+"""
+
+RETURN = r"""
+topology:
+  description: The plan for every host of the two groups.
+  returned: success, unless O(show)
+  type: dict
+  contains:
+    nodes:
+      description: For each host its C(role), C(level) below the primary, C(upstream), C(downstream), C(slot) and more.
+      type: dict
+      sample:
+        pg1: {role: primary, level: 0, upstream: null, downstream: [pg2]}
+        pg2: {role: standby, level: 1, upstream: {name: pg1, host: 192.0.2.1, port: 5432}, downstream: []}
+    depth:
+      description: The highest level of a standby; V(1) where all follow the primary.
+      type: int
+      sample: 1
+    notes:
+      description: What the user should know, which is also shown as warnings.
+      type: list
+      elements: str
+      sample: ["pg2 is the primary of cluster 'main' now; the run follows it."]
+problems:
+  description: Each reason to stop as a text of its own.
+  returned: failure
+  type: list
+  elements: str
+  sample: ["pgtandem_replication_password is not set for pg1, pg2. Set it for the whole cluster, in a vault."]
+tree:
+  description: The lines that were shown.
+  returned: success, with O(show)
+  type: list
+  elements: str
+  sample:
+    - cluster main  PostgreSQL 18  system 7711044474033452012
+    - pg1  192.0.2.1:5432  primary  timeline 1  at 0/3000140
+    - "└─ pg2  192.0.2.2:5432  standby  timeline 1  replayed 0/3000140  streaming  async, lag 0 B"
+"""

@@ -1,0 +1,263 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the written documentation says of the code: variables, messages, files, playbooks, commands."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import re
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+COLLECTION = "pgtandem.replication"
+PLUGINS = f"ansible_collections.{COLLECTION}.plugins"
+README = ROOT / "README.md"
+PAGES = sorted([README, *(ROOT / "docs").rglob("*.md"), *(ROOT / "roles").glob("*/README.md")])
+SPECS = yaml.safe_load((ROOT / "roles/primary/meta/argument_specs.yml").read_text(encoding="utf-8"))
+OPTIONS: dict[str, dict[str, t.Any]] = SPECS["argument_specs"]["main"]["options"]
+ACTIONS = sorted(path.stem for path in (ROOT / "plugins/action").glob("[!_]*.py"))
+
+
+def shown(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=shown)
+
+
+class Fence(t.NamedTuple):
+    """A block of code in a page."""
+
+    page: Path
+    language: str
+    line: int
+    text: str
+
+
+def fences(page: Path) -> list[Fence]:
+    text = text_of(page)
+    return [
+        Fence(page, found.group(1), text[: found.start()].count("\n") + 1, found.group(2))
+        for found in re.finditer(r"(?ms)^```(\w*)\n(.*?)^```$", text)
+    ]
+
+
+def rows(page: Path, heading: str) -> list[list[str]]:
+    """The cells of the table below a heading, without its head."""
+    section = text_of(page).split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def code_in(text: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", text)
+
+
+# --- Variables ---
+
+
+def written_default(option: dict[str, t.Any]) -> str:
+    if option.get("required"):
+        return "required"
+    value = option["default"]
+    return f"`{value}`" if isinstance(value, str) and value else f"`{json.dumps(value)}`"
+
+
+def test_the_table_of_variables_equals_argument_specs() -> None:
+    written = [(name.strip("`"), default) for name, default, _meaning in rows(README, "Variables")]
+    assert written == [(name, written_default(option)) for name, option in OPTIONS.items()]
+
+
+def test_the_table_of_variables_names_every_choice() -> None:
+    for name, _default, meaning in rows(README, "Variables"):
+        for choice in OPTIONS[name.strip("`")].get("choices", []):
+            assert f"`{choice}`" in meaning, f"{name} does not explain {choice}"
+
+
+@every_page
+def test_variables_in_a_page_exist(page: Path) -> None:
+    # Facts that the roles keep, and the groups that site.yml makes.
+    others = {"pgtandem_node", "pgtandem_topology"}
+    named = set(re.findall(r"\bpgtandem_[a-z_]*[a-z]\b", text_of(page)))
+    assert sorted(name for name in named - set(OPTIONS) - others if not name.startswith("pgtandem_live")) == []
+
+
+# --- Messages ---
+
+
+def templates() -> list[str]:
+    """Every text in the code, with an ellipsis where a value goes."""
+    found = []
+    for path in sorted((ROOT / "plugins").rglob("*.py")):
+        for node in ast.walk(ast.parse(text_of(path))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values]
+                found.append("".join(parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return found
+
+
+def test_messages_in_the_readme_exist() -> None:
+    texts = templates()
+    table = rows(README, "What it refuses, and why")
+    messages = [message for row in table for message in code_in(row[1])]
+    assert len(messages) > 20
+    assert [message for message in messages if not any(message in text for text in texts)] == []
+    said = ["Nothing was changed.", "create a cluster in", "copy "]
+    assert [message for message in said if not any(message in text for text in texts)] == []
+
+
+# --- Blocks of code ---
+
+
+class Loader(yaml.SafeLoader):
+    """YAML as Ansible reads it, as far as its own tags go."""
+
+
+Loader.add_multi_constructor("!", lambda loader, _suffix, node: loader.construct_scalar(t.cast(yaml.ScalarNode, node)))
+YAML_BLOCKS = [fence for page in PAGES for fence in fences(page) if fence.language == "yaml"]
+
+
+@pytest.mark.parametrize("fence", YAML_BLOCKS, ids=lambda fence: f"{shown(fence.page)}:{fence.line}")
+def test_yaml_in_a_page_is_yaml(fence: Fence) -> None:
+    content = yaml.load(fence.text, Loader)
+    assert isinstance(content, (dict, list))
+    if isinstance(content, list):
+        for play in content:
+            assert {"name", "hosts"} <= set(play), "a play as one would write it"
+
+
+def test_plays_in_pages_use_roles_and_modules_that_exist() -> None:
+    kinds = {"roles": r"role: ", "plugins/modules": r"^ +(?=pgtandem\.replication\.\w+:)"}
+    for fence in YAML_BLOCKS:
+        for room, before in kinds.items():
+            for name in re.findall(rf"(?m){before}{re.escape(COLLECTION)}\.(\w+)", fence.text):
+                found = ROOT / room / (name if room == "roles" else f"{name}.py")
+                assert found.exists(), f"{shown(fence.page)}:{fence.line} uses {name}"
+
+
+@every_page
+def test_blocks_say_their_language(page: Path) -> None:
+    assert [fence.line for fence in fences(page) if not fence.language] == []
+
+
+@every_page
+def test_playbooks_in_a_page_exist(page: Path) -> None:
+    names = re.findall(rf"ansible-playbook {re.escape(COLLECTION)}\.(\w+)", text_of(page))
+    names += [name[: -len(".yml")] for name in re.findall(r"ansible-playbook (\w+\.yml)", text_of(page))]
+    assert [name for name in names if not (ROOT / f"playbooks/{name}.yml").exists()] == []
+
+
+@every_page
+def test_make_targets_in_a_page_exist(page: Path) -> None:
+    targets = set(re.findall(r"(?m)^([a-z-]+):", text_of(ROOT / "Makefile")))
+    named = re.findall(r"`make\s+([a-z-]+)", text_of(page))
+    named += re.findall(r"(?m)^make ([a-z-]+)", "".join(f.text for f in fences(page) if f.language == "sh"))
+    assert sorted(set(named) - targets) == []
+
+
+def test_the_readme_installs_the_version_that_is_built() -> None:
+    galaxy = yaml.safe_load(text_of(ROOT / "galaxy.yml"))
+    assert f"{galaxy['namespace']}-{galaxy['name']}-{galaxy['version']}.tar.gz" in text_of(README)
+
+
+def test_the_readme_says_how_to_run_the_tests() -> None:
+    assert "`make test`" in text_of(README)
+
+
+def test_the_readme_is_about_the_demo_of_this_checkout() -> None:
+    inventory = yaml.safe_load(text_of(ROOT / "playbooks/inventory/hosts.yml"))
+    text = text_of(README)
+    for group in inventory.values():
+        for name, variables in group["hosts"].items():
+            assert f"{name}  127.0.0.1:{variables['pgtandem_port']}  " in text
+
+
+# --- Links, files ---
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"(?m)^#+ (.*)$", re.sub(r"(?ms)^```.*?^```$", "", text_of(page)))
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@every_page
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", text_of(page)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _hash, anchor = target.partition("#")
+        found = (page.parent / path).resolve() if path else page
+        assert found.exists(), target
+        assert ROOT in found.parents, f"{target} leads out of the repository"
+        if anchor:
+            assert anchor in anchors(found), target
+
+
+@every_page
+def test_files_in_a_page_exist(page: Path) -> None:
+    rooms = "changelogs|docs|meta|playbooks|plugins|roles|tests"
+    named = [code for code in code_in(text_of(page)) if re.match(rf"(?:{rooms})/[\w./-]*$", code)]
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@every_page
+def test_a_page_fits_the_house(page: Path) -> None:
+    text = text_of(page)
+    assert text.startswith("<!--\nCopyright") and "\n-->\n\n# " in text
+    long = [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|") and "  " not in line]
+    assert long == []
+
+
+# --- The architecture names every file ---
+
+
+def test_the_architecture_names_every_private_file() -> None:
+    text = text_of(ROOT / "docs/architecture.md")
+    files = [path for room in ("module_utils", "plugin_utils") for path in (ROOT / "plugins" / room).glob("_*.py")]
+    named = {code.removesuffix(".py") for code in code_in(text)}
+    assert sorted(shown(path) for path in files if path.stem not in named and path.stem != "__init__") == []
+    known = {path.stem for path in files}
+    assert sorted(name for name in named if re.match(r"_[a-z_]+$", name) and name not in known) == []
+
+
+def test_the_data_directory_page_names_every_state() -> None:
+    states = importlib.import_module(f"{PLUGINS}.module_utils._data_directory").DirectoryState
+    page = ROOT / "docs/data-directory.md"
+    assert [row[0].strip("`") for row in rows(page, "States")] == [state.value for state in states]
+
+
+# --- Action plugins are documented by a module of the same name ---
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_an_action_plugin_is_documented(name: str) -> None:
+    module = importlib.import_module(f"{PLUGINS}.modules.{name}")
+    action = importlib.import_module(f"{PLUGINS}.action.{name}").ActionModule
+    documentation = yaml.safe_load(module.DOCUMENTATION)
+    assert documentation["module"] == name
+    assert set(documentation["options"]) == set(action._VALID_ARGS)
+    assert documentation["attributes"]["action"]["support"] == "full"
+    assert not hasattr(module, "main"), "the action plugin does the work"
+    for task in yaml.safe_load(module.EXAMPLES):
+        assert set(task[f"{COLLECTION}.{name}"] or {}) <= set(action._VALID_ARGS)
+
+
+def test_a_node_is_documented_with_all_its_keys() -> None:
+    variables = importlib.import_module(f"{PLUGINS}.plugin_utils._variables")
+    node = variables.node_from("pg1", lambda _key, default: default, {})
+    returned = yaml.safe_load(importlib.import_module(f"{PLUGINS}.modules.pg_node").RETURN)
+    assert set(returned["node"]["contains"]) == set(node)
