@@ -10,9 +10,10 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import settle
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._gather import gather
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import live_members
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import clusters_of, settle
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tree import render
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import defaults, node_from
 
 display = Display()
 
@@ -29,10 +30,13 @@ class ActionModule(ActionBase):
         unknown = set(self._task.args) - self._VALID_ARGS
         if unknown:
             raise AnsibleActionFail(f"pg_topology has no option {', '.join(sorted(unknown))}.")
-        nodes = self._nodes(task_vars)
+        nodes = gather(task_vars, self._templar.template, self._task.args.get("others") or [])
         if self._task.args.get("show"):
-            plans = task_vars["pgtandem_topology"]["nodes"]
-            tree = render(plans, {node["name"]: node["status"] for node in nodes})
+            tree = [
+                line
+                for cluster, members in clusters_of(nodes).items()
+                for line in render(cluster, live_members(members))
+            ]
             for line in tree:
                 display.display(line)
             result.update(changed=False, tree=tree)
@@ -49,30 +53,3 @@ class ActionModule(ActionBase):
             display.warning(note)
         result.update(changed=False, topology=topology)
         return result
-
-    def _nodes(self, task_vars: dict[str, t.Any]) -> list[dict[str, t.Any]]:
-        """Every host of the two groups: as it was read in this run, else as the inventory has it."""
-        groups, hostvars = task_vars["groups"], task_vars["hostvars"]
-        read, reasons = {}, {}
-        for answer in self._task.args.get("others") or []:
-            if "node" in answer:
-                read[answer["node"]["name"]] = answer["node"]
-            else:
-                reasons[answer.get("item")] = answer.get("msg")
-        nodes = []
-        for name in self._members(task_vars):
-            variables = hostvars[name]
-            seen = variables.get("pgtandem_node") or read.get(name)
-            if seen is None:
-                seen = node_from(name, variables.get, groups)
-                seen["unread_reason"] = variables.get("pgtandem_unread_reason") or reasons.get(name)
-            nodes.append(seen)
-        return nodes
-
-    def _members(self, task_vars: dict[str, t.Any]) -> list[str]:
-        filled = defaults()
-        names: list[str] = []
-        for key in ("pgtandem_primary_group", "pgtandem_standby_group"):
-            group = self._templar.template(task_vars.get(key, filled[key]))
-            names += [name for name in task_vars["groups"].get(group, []) if name not in names]
-        return names

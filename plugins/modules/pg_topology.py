@@ -19,6 +19,13 @@ description:
   - It is a building block of the collection's roles, and its result may change with them.
   - Reads the fact C(pgtandem_node) of each host, which the role C(node) keeps. A host without it counts as not read.
 options:
+  accept:
+    description:
+      - Identifiers of reasons that do not stop, as RV(reasons) has them, for a playbook whose job is that very state.
+      - Where such a reason keeps the primary from being known, the cluster has none and its hosts have no plan.
+    type: list
+    elements: str
+    default: []
   others:
     description: Results of M(pgtandem.replication.pg_node) for hosts that are not part of the play.
     type: list

@@ -45,28 +45,28 @@ def sameness_problems(nodes: t.Sequence[Node]) -> list[Problem]:
             "versions",
             "PostgreSQL",
             lambda status: (status["instance"] or {}).get("version"),
-            "one major version",
+            "physical replication needs one major version on all hosts of a cluster",
             "Set pgtandem_version.",
         ),
         (
             "architectures",
             "architecture",
             lambda status: status["host"]["architecture"],
-            "one processor architecture",
+            "physical replication needs one processor architecture on all hosts of a cluster",
             "Take the other hosts out of the cluster.",
         ),
         (
             "block-sizes",
             "block size",
             _control("block_size"),
-            "one block size",
+            "physical replication needs one block size on all hosts of a cluster",
             "Install servers that were built with the same one.",
         ),
         (
             "segment-sizes",
             "WAL segments of size",
             _control("wal_segment_bytes"),
-            "one size of WAL segments",
+            "physical replication needs one size of WAL segments on all hosts of a cluster",
             "They are not copies of one cluster.",
         ),
     )
@@ -79,7 +79,7 @@ def sameness_problems(nodes: t.Sequence[Node]) -> list[Problem]:
                 Problem(
                     kind,
                     hosts,
-                    f"{_shown(groups, what)}: physical replication needs {rule} on all hosts of a cluster. {remedy}",
+                    f"{_shown(groups, what)}: {rule}. {remedy}",
                 )
             )
     return problems
@@ -125,11 +125,11 @@ def primaries_problem(cluster: str, primaries: t.Sequence[Node]) -> Problem:
             "Find out which of them has the data that counts, stop the other, and make that one a standby again "
             "(rejoin.yml)."
         )
+    many = "has two primaries of system" if len(primaries) == 2 else f"has {len(primaries)} primaries of system"
     return Problem(
         "two-primaries",
         tuple(node["name"] for node in primaries),
-        f"Cluster {cluster!r} has {'two' if len(primaries) == 2 else len(primaries)} primaries of system "
-        f"{system_of(primaries[0])}: {', '.join(seen)}. {remedy}",
+        f"Cluster {cluster!r} {many} {system_of(primaries[0])}: {', '.join(seen)}. {remedy}",
     )
 
 

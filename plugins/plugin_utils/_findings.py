@@ -269,7 +269,7 @@ def _number(text: t.Any) -> int | None:
     return int(text) if str(text).isdigit() else None
 
 
-def _promotable(node: Node, primary: Node | None, hosts: int) -> Found:
+def _promotable(node: Node, primary: t.Mapping[str, t.Any] | None, hosts: int) -> Found:
     """What keeps a standby from doing the primary's work, as far as its settings tell."""
     status = node["status"]
     settings = status["settings"]

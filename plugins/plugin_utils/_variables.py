@@ -72,4 +72,5 @@ def node_from(
         "options": {key: values[key] if key == "port" else str(values[key]) for key in INSTANCE_VARIABLES},
         "status": None,
         "unread_reason": None,
+        "samples": [],
     }
