@@ -29,7 +29,7 @@ class Shape(t.NamedTuple):
 
 
 #: Beside each other for a desk, below each other for a phone.
-WIDE = Shape(250, 400, False, 30)
+WIDE = Shape(250, 440, False, 30)
 NARROW = Shape(272, 30, True, 33)
 
 
@@ -91,11 +91,11 @@ def _edge(above: dict[str, t.Any], below: dict[str, t.Any], shape: Shape) -> dic
     if shape.stacked:
         start = above["x"] + 14
         path = f"M{start:g} {above['y'] + BOX_HEIGHT:g} V{y:g} H{x:g}"
-        return {"name": below["name"], "path": path, "x": x + 6, "y": below["y"] - 8}
+        return {"name": below["name"], "path": path, "x": x + 6, "y": below["y"] - 8, "lag_y": None}
     left, top = above["x"] + shape.box_width, above["y"] + middle
     bend = left + 40
     path = f"M{left:g} {top:g} C{bend:g} {top:g} {bend - 10:g} {y:g} {left + 50:g} {y:g} H{x:g}"
-    return {"name": below["name"], "path": path, "x": left + 54, "y": y - 7}
+    return {"name": below["name"], "path": path, "x": left + 54, "y": y - 7, "lag_y": y + 17}
 
 
 def nice_limit(value: float) -> float:

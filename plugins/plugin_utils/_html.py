@@ -76,7 +76,7 @@ def _cluster(cluster: t.Mapping[str, t.Any], worst: t.Mapping[tuple[str, str], s
         "by_name": {node["name"]: node for node in nodes},
         "pictures": [dict(layout(nodes, WIDE), kind="wide"), dict(layout(nodes, NARROW), kind="narrow")],
         "plots": [
-            dict(plot(series, width=900, height=280), kind="wide"),
+            dict(plot(series, width=900, height=230), kind="wide"),
             dict(plot(series, width=360, height=240), kind="narrow"),
         ]
         if series

@@ -50,6 +50,7 @@ def seen(node: Node, role: str, **changes: t.Any) -> Node:
         timeline_history=[],
         system_identifier=SYSTEM,
     )
+    status["settings"].update(data_directory="/data")
     status["control"] = {"block_size": 8192, "wal_segment_bytes": 16777216, "floors": {}}
     status["settings"].update(
         hot_standby="on", wal_level="replica", max_wal_senders="10", max_replication_slots="10", wal_log_hints="on"
@@ -83,6 +84,8 @@ def sender(name: str, **changes: t.Any) -> dict[str, t.Any]:
         "state": "streaming",
         "sync_state": "async",
         "sent_lsn": "0/5000000",
+        "write_lsn": "0/5000000",
+        "flush_lsn": "0/5000000",
         "replay_lsn": "0/5000000",
         "lag_bytes": 0,
         "replay_lag_seconds": None,
@@ -120,3 +123,71 @@ def slot(name: str, **changes: t.Any) -> dict[str, t.Any]:
         "retained_bytes": 0,
     }
     return {**row, **changes}
+
+
+def samples(*names: str) -> list[dict[str, t.Any]]:
+    """Five looks at a server with standbys."""
+    return [
+        {
+            "seconds": float(second),
+            "lag_bytes": 1000 * second,
+            "lag_seconds": 0.0,
+            "standbys": [
+                {"application_name": name, "lag_bytes": 40000 * number * second, "lag_seconds": None}
+                for number, name in enumerate(names, 1)
+            ],
+        }
+        for second in range(5)
+    ]
+
+
+def cascade() -> list[Node]:
+    """Three levels, a synchronous standby, and several things that are wrong."""
+    system = {"data_checksums": "on"}
+    primary = seen(
+        host("pg1", "primary"),
+        "primary",
+        wal_senders=[
+            sender("pg2", sync_state="sync", slot_name="pg2", client_port=40002, pid=12, lag_bytes=0),
+            sender("pg3", slot_name="pg3", client_port=40003, pid=13, client_addr="10.0.0.3", lag_bytes=1536),
+            sender("<other> & co", client_port=40009, pid=19, client_addr="10.0.0.9"),
+        ],
+        slots=[slot("pg2"), slot("pg3"), slot("gone", active=False, retained_bytes=3 * 1024**3)],
+        settings={**system, "synchronous_standby_names": "FIRST 1 (pg2)", "work_mem": None, "server_version": "15.18"},
+        pending_restart=["max_connections"],
+    )
+    primary["samples"] = samples("pg2", "pg3")
+    second = seen(
+        host("pg2"),
+        "standby",
+        wal_receiver=receiver("pg1", local_port=40002, slot_name="pg2"),
+        upstream={"host": "10.0.0.1", "port": 5432},
+        wal_senders=[sender("pg4", client_port=40004, pid=24, client_addr="10.0.0.4")],
+        settings={**system, "server_version": "15.18"},
+    )
+    second["samples"] = samples("pg4")
+    third = seen(
+        host("pg3"),
+        "standby",
+        wal_receiver=receiver("pg1", local_port=40003, slot_name="pg3"),
+        upstream={"host": "10.0.0.1", "port": 5432},
+        replay={"paused": True, "lag_bytes": 1536, "lag_seconds": 75.5},
+        positions={"receive": "0/5000000", "replay": "0/4FFFA00"},
+        settings={**system, "max_wal_senders": "2", "server_version": "15.17"},
+    )
+    fourth = seen(
+        host("pg4", upstream="pg2"),
+        "standby",
+        wal_receiver=receiver("pg2", local_port=40004),
+        upstream={"host": "10.0.0.2", "port": 5432},
+        settings={**system, "server_version": "15.18"},
+    )
+    fifth = seen(
+        host("a-very-long-name-<b>&.example.com5", upstream="pg4"),
+        "standby",
+        upstream={"host": "10.0.0.4", "port": 5432},
+        settings={**system, "server_version": "15.18"},
+        positions={"receive": "0/4000000", "replay": "0/4000000"},
+    )
+    lost = dict(host("pg6"), unread_reason="ssh: connect to host 10.0.0.6 port 22: No route to host")
+    return [primary, second, third, fourth, fifth, lost]
