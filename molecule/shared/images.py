@@ -60,7 +60,7 @@ class Recipe(t.NamedTuple):
 
 def recipe(name: str) -> Recipe:
     """Return what an image's name stands for."""
-    suite, _, rest = name.partition("-")
+    suite, rest = (name.split("-", 1) + [""])[:2]
     if suite not in SUITES:
         raise LabError(f"image {name}: no recipe for the suite {suite!r}; there are {', '.join(SUITES)}")
     if not rest:

@@ -14,6 +14,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._gather impor
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import live_members
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import clusters_of, settle
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tree import render
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import PASSWORD
 
 display = Display()
 
@@ -42,7 +43,13 @@ class ActionModule(ActionBase):
             result.update(changed=False, tree=tree)
             return result
         try:
-            topology = settle(nodes, [str(kind) for kind in self._task.args.get("accept") or []])
+            # Not part of the nodes, which are facts and get printed.
+            variables = {node["name"]: task_vars["hostvars"][node["name"]] for node in nodes}
+            topology = settle(
+                nodes,
+                {name: str(of.get(PASSWORD) or "") for name, of in variables.items()},
+                accept=[str(kind) for kind in self._task.args.get("accept") or []],
+            )
         except ReplicationError as error:
             result.update(failed=True, **error.result())
             return result

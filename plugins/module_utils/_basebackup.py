@@ -35,7 +35,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._errors impor
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import Incoming, filling
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import format_conninfo, passfile_line
-from ansible_collections.pgtandem.replication.plugins.module_utils._server import look_at_directory
+from ansible_collections.pgtandem.replication.plugins.module_utils._server import look_at_directory, require_free_port
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
     client_serves,
     major_text,
@@ -198,6 +198,8 @@ def seed(host: Host, request: BaseBackupRequest, *, check_mode: bool) -> dict[st
     evidence = look_at_directory(host)
     if decide(request, evidence, None) is None:
         return _result(host, evidence, changed=False, actions=[])
+    # A copy that cannot be started would only be in the way.
+    require_free_port(host)
     action = f"copy {request.shown()} into {host.instance.data_directory}"
     if classify(evidence) is DirectoryState.INCOMING:
         action = f"clear the unfinished base backup in {host.instance.data_directory} and " + action

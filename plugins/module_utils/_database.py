@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
 import typing as t
 from abc import ABC, abstractmethod
@@ -18,6 +19,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._errors impor
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import account
 
 _DRIVER = ""
+psycopg: t.Any = None
 psycopg2: t.Any = None
 # Where both are there psycopg2 is taken: its import takes a fifth of the time of psycopg 3's, at every module run.
 try:
@@ -28,8 +30,7 @@ try:
     _DRIVER = "psycopg2"
 except ImportError:
     with contextlib.suppress(ImportError):
-        import psycopg
-
+        psycopg = importlib.import_module("psycopg")
         _DRIVER = "psycopg"
 
 

@@ -41,13 +41,14 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._errors impor
 from ansible_collections.pgtandem.replication.plugins.module_utils._hba import HbaRule
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import Needs, compose, normalise
-from ansible_collections.pgtandem.replication.plugins.module_utils._processes import listener_on
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import format_conninfo
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import (
     Login,
     find_postmaster,
     look_at_directory,
     open_database,
+    read_control_data,
+    require_free_port,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._service import Service, service_of
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import supports
@@ -145,16 +146,29 @@ def _needs(host: Host, request: InstanceRequest, evidence: DirectoryEvidence) ->
     )
 
 
-def _check_port(host: Host, evidence: DirectoryEvidence) -> None:
-    if evidence.running_pid is not None:
+#: A standby asks its upstream again wal_retrieve_retry_interval after a restart there, which is 5 s unless it was set.
+_LOWERING_SECONDS = 20.0
+
+
+def _await_lower_floors(host: Host, request: InstanceRequest, user: t.Mapping[str, str]) -> None:
+    """Wait until a running standby has heard that its upstream's parameters were lowered.
+
+    The upstream writes them to the WAL when it starts, and only once that is replayed may this standby go lower. What
+    has not come by then (a delayed standby) is kept high, and lowered by a later run.
+    """
+    if request.upstream is None or find_postmaster(host) is None:
         return
-    who = listener_on(host.instance.port)
-    if who is not None:
-        raise ReplicationError(
-            f"Port {host.instance.port} of this host is taken by {who}, so the instance in "
-            f"{host.instance.data_directory} could not start. Stop that, or set another pgtandem_port. "
-            "Nothing was changed."
-        )
+    allowed = {
+        name: int(user[name])
+        for name, floor in request.floors.items()
+        if user.get(name, "").isdigit() and int(user[name]) >= floor
+    }
+    deadline = time.monotonic() + _LOWERING_SECONDS
+    while allowed and time.monotonic() < deadline:
+        control = read_control_data(host)
+        if control is None or all(control.floors.get(name, 0) <= value for name, value in allowed.items()):
+            return
+        time.sleep(0.2)
 
 
 def _check_running_port(host: Host) -> None:
@@ -388,13 +402,17 @@ def ensure_instance(host: Host, request: InstanceRequest, *, check_mode: bool) -
     reason = refusal(request, evidence, check_mode=check_mode)
     if reason is not None:
         raise ReplicationError(reason, data_directory_state=classify(evidence).value)
-    normalise(request.parameters, host.instance.version)
-    _check_port(host, evidence)
+    user = normalise(request.parameters, host.instance.version)
+    if evidence.running_pid is None:
+        require_free_port(host)
     _check_running_port(host)
     if check_mode and not host.instance.installed:
         report.actions.append(f"create, configure and start the instance in {host.instance.data_directory}")
         return _result(host, evidence), report
     _check_installed(host)
+    if not check_mode:
+        _await_lower_floors(host, request, user)
+        evidence = look_at_directory(host)
     values = _values(host, request, evidence)
     # What the server would refuse is found before anything is made or written.
     if settings_change(host, values).needed:

@@ -322,7 +322,8 @@ def build_statement(request: RoleRequest, plan: RolePlan, verifier: str | None) 
 def observe_role(database: Database, request: RoleRequest) -> RoleEvidence:
     """The role, read in few queries; needs a superuser, since only one may read stored passwords."""
     bypass = "a.rolbypassrls" if supports(database.version, "bypass_row_security") else "false"
-    row = database.row(
+    # The left join always has a row.
+    (row,) = database.rows(
         "SELECT pg_is_in_recovery() AS in_recovery, current_setting('password_encryption') AS password_encryption, "
         "current_user::text AS own_user, a.oid::text AS oid, a.rolsuper, a.rolcreaterole, a.rolcreatedb, "
         f"a.rolcanlogin, a.rolreplication, {bypass} AS rolbypassrls, a.rolconnlimit, a.rolpassword, "
@@ -334,7 +335,6 @@ def observe_role(database: Database, request: RoleRequest) -> RoleEvidence:
         "LEFT JOIN pg_authid a ON a.rolname = %s",
         [request.valid_until, request.name],
     )
-    assert row is not None  # the left join always has a row
     method = password_method(row["password_encryption"])
     in_recovery = bool(row["in_recovery"])
     if row["oid"] is None:

@@ -21,6 +21,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._host import 
 from ansible_collections.pgtandem.replication.plugins.module_utils._processes import (
     Postmaster,
     is_postmaster_of,
+    listener_on,
     parse_postmaster_pid,
 )
 
@@ -100,6 +101,17 @@ def look_at_directory(host: Host, *, control: ControlData | None = None) -> Dire
         signal_files=tuple(name for name in SIGNAL_FILES if name in entries),
         running_pid=postmaster.pid if postmaster else None,
     )
+
+
+def require_free_port(host: Host) -> None:
+    """See that nobody else listens where the server of this instance, which does not run, will."""
+    who = listener_on(host.instance.port)
+    if who is not None:
+        raise ReplicationError(
+            f"Port {host.instance.port} of this host is taken by {who}, so the instance in "
+            f"{host.instance.data_directory} could not start. Stop that, or set another pgtandem_port. "
+            "Nothing was changed."
+        )
 
 
 def local_target(host: Host, login: Login, postmaster: Postmaster | None) -> Target:

@@ -33,7 +33,8 @@ options:
     default: []
   show:
     description:
-      - Print the topology as a tree instead of settling it, from the facts C(pgtandem_topology) and C(pgtandem_node).
+      - Print the topology as a tree instead of settling it, as the servers say it themselves, from the facts
+        C(pgtandem_node).
     type: bool
     default: false
 extends_documentation_fragment:
@@ -84,6 +85,12 @@ topology:
       description: The highest level of a standby; V(1) where all follow the primary.
       type: int
       sample: 1
+    clusters:
+      description:
+        - For each cluster its C(primary), the hosts that were not read (C(unread)), whether at least half of them were
+          (C(quorum), without which nothing may be promoted or deleted), and what O(accept) let through (C(accepted)).
+      type: dict
+      sample: {main: {primary: pg1, unread: [], quorum: true, accepted: []}}
     notes:
       description: What the user should know, which is also shown as warnings.
       type: list
@@ -95,6 +102,12 @@ problems:
   type: list
   elements: str
   sample: ["pgtandem_replication_password is not set for pg1, pg2. Set it for the whole cluster, in a vault."]
+reasons:
+  description: The same with an identifier and the hosts of each.
+  returned: failure
+  type: list
+  elements: dict
+  sample: [{id: two-primaries, hosts: [pg1, pg2], text: "Cluster 'main' has two primaries of system 7711044474033452012: ..."}]
 tree:
   description: The lines that were shown.
   returned: success, with O(show)

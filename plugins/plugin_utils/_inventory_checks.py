@@ -21,10 +21,11 @@ def senders_needed(nodes: t.Sequence[Node]) -> int:
     return SENDERS_EACH * (len(nodes) - 1) + 1
 
 
-def inventory_problems(cluster: str, nodes: t.Sequence[Node]) -> list[Problem]:
-    """Every reason to stop that the inventory itself gives."""
+def inventory_problems(cluster: str, nodes: t.Sequence[Node], passwords: t.Mapping[str, str]) -> list[Problem]:
+    """Every reason to stop that the inventory itself gives. C(passwords) are compared and not told."""
     checks = (_role_problems, _password_problems, _place_problems, _upstream_problems, _sender_problems)
-    return [problem for check in checks for problem in check(cluster, nodes)]
+    found = [problem for check in checks for problem in check(cluster, nodes)]
+    return found + list(_login_problems(cluster, nodes, passwords))
 
 
 def _role_problems(cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Problem]:
@@ -66,6 +67,24 @@ def _password_problems(_cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Pro
             (),
             "pgtandem_replication_password holds a line break or a NUL, which no password file can hold.",
         )
+
+
+def _login_problems(cluster: str, nodes: t.Sequence[Node], passwords: t.Mapping[str, str]) -> t.Iterator[Problem]:
+    """Standbys log in with the primary's role, so one of other name or password would be cut off, if not at once then
+    at its next connect."""
+    users = {node["name"]: node["replication_user"] for node in nodes}
+    for variable, values in (("replication_user", users), ("replication_password", passwords)):
+        said: dict[str, list[str]] = {}
+        for node in nodes:
+            if values.get(node["name"]):
+                said.setdefault(values[node["name"]], []).append(node["name"])
+        if len(said) > 1:
+            yield Problem(
+                "inventory-login",
+                tuple(name for names in said.values() for name in names),
+                f"pgtandem_{variable} differs between {' and '.join(', '.join(names) for names in said.values())}. All "
+                f"hosts of cluster {cluster!r} share one role for replication: set it once for all of them.",
+            )
 
 
 def _place_problems(_cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Problem]:

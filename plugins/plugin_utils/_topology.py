@@ -44,9 +44,9 @@ def clusters_of(nodes: t.Sequence[Node]) -> dict[str, list[Node]]:
     return dict(sorted(clusters.items()))
 
 
-def assess(cluster: str, nodes: t.Sequence[Node]) -> Assessment:
+def assess(cluster: str, nodes: t.Sequence[Node], passwords: t.Mapping[str, str] | None = None) -> Assessment:
     """Everything about one cluster that could stop a run, and who its primary is."""
-    problems = inventory_problems(cluster, nodes)
+    problems = inventory_problems(cluster, nodes, passwords or {})
     named = [node for node in nodes if "primary" in node["groups"]]
     for node in nodes:
         problems += host_problems(node)
@@ -72,13 +72,17 @@ def assess(cluster: str, nodes: t.Sequence[Node]) -> Assessment:
     return Assessment(cluster, tuple(nodes), roles, tuple(problems), tuple(notes))
 
 
-def settle(nodes: t.Sequence[Node], accept: t.Collection[str] = ()) -> dict[str, t.Any]:
+def settle(
+    nodes: t.Sequence[Node], passwords: t.Mapping[str, str] | None = None, *, accept: t.Collection[str] = ()
+) -> dict[str, t.Any]:
     """The plan of every host: its role, its upstream, its rules. Raises with every reason to stop.
+
+    C(passwords) are the replication passwords by host, as far as they are known; they are only compared.
 
     A playbook whose job is one of these very states accepts its id: the problem is then a note, and where it keeps the
     primary from being known the cluster has none and its hosts have no plan.
     """
-    found = [assess(cluster, members) for cluster, members in clusters_of(nodes).items()]
+    found = [assess(cluster, members, passwords) for cluster, members in clusters_of(nodes).items()]
     problems = [problem for one in found for problem in one.problems if problem.id not in accept]
     if problems:
         raise ReplicationError(

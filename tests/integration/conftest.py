@@ -25,6 +25,9 @@ from pathlib import Path
 
 import pytest
 
+if t.TYPE_CHECKING:
+    from site_runs import Run, Site
+
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTIONS = ROOT / ".venv" / "collections"
 #: Majors of distribution packages that are tried where they are installed.
@@ -175,6 +178,7 @@ class Cluster:
 
 MakeFolder = t.Callable[[], Path]
 MakeCluster = t.Callable[..., Cluster]
+MakeSite = t.Callable[[], "Site"]
 
 
 @pytest.fixture(scope="session")
@@ -327,3 +331,49 @@ def run_tasks(tasks: t.Sequence[Task]) -> Results:
 def run_module(name: str, arguments: dict[str, t.Any], check: bool = False, diff: bool = False) -> dict[str, t.Any]:
     """Run one module of the collection."""
     return run_tasks([Task(name, arguments, check, diff)])[0]
+
+
+@pytest.fixture(scope="module")
+def make_site(make_folder: MakeFolder, programs: t.Callable[[str], Path]) -> t.Iterator[MakeSite]:
+    from site_runs import Site  # it stands on this file
+
+    made: list[Site] = []
+
+    def make() -> Site:
+        made.append(Site(make_folder(), programs("embedded")))
+        return made[-1]
+
+    yield make
+    for site in made:
+        site.remove()
+
+
+@pytest.fixture(scope="module")
+def built(make_site: MakeSite) -> tuple[Site, Run]:
+    """A primary and a standby that site.yml made, and the run that made them."""
+    site = make_site()
+    site.add("pg1", "primary")
+    site.add("pg2", "standby")
+    run = site.converge()
+    site.save()
+    return site, run
+
+
+@pytest.fixture
+def first_run(built: tuple[Site, Run]) -> Run:
+    return built[1]
+
+
+@pytest.fixture
+def pair(built: tuple[Site, Run]) -> Site:
+    """The pair for tests that leave its configuration as it is."""
+    return built[0]
+
+
+@pytest.fixture
+def spare(pair: Site) -> t.Iterator[Site]:
+    """The pair for tests that change it: brought back afterwards."""
+    yield pair
+    pair.variables.clear()
+    pair.forget(*(set(pair.nodes) - {"pg1", "pg2"}))
+    pair.restore()

@@ -61,7 +61,8 @@ def test_pgactivity_finds_every_standby_streaming_and_near(primary: Node) -> Non
         )
         options += ["--slave", f"{name} {follower.address}"]
     said = eventually(lambda: accepted(pgactivity(primary, "streaming_delta", *options)))
-    assert said, (lambda last: last.stdout + last.stderr)(pgactivity(primary, "streaming_delta", *options))
+    last = pgactivity(primary, "streaming_delta", *options)
+    assert said, last.stdout + last.stderr
 
 
 def test_pgactivity_finds_replay_not_paused(standby: Node) -> None:

