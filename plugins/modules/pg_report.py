@@ -12,7 +12,7 @@ module: pg_report
 short_description: Say how the clusters of an inventory are, and write it down
 version_added: 1.0.0
 description:
-  - Prints the tree of each cluster as its servers say it themselves, and what is wrong with it; fails where something is.
+  - Prints the tree of each cluster as its servers say it themselves, and what is wrong with it; fails then.
   - Writes it on the controller as JSON, as a page of HTML that needs nothing else, and as metrics, where asked. A
     reader of such a file sees the old one or the new one, never half of it.
   - Takes every host of the groups of primaries and standbys as M(pgtandem.replication.pg_node) read it, from the fact
@@ -102,7 +102,7 @@ report:
       type: list
       elements: dict
     findings:
-      description: What is wrong, errors first, each with C(id), C(severity), C(cluster), C(host), C(text) and C(remedy).
+      description: What is wrong, errors first, with C(id), C(severity), C(cluster), C(host), C(text), C(remedy).
       type: list
       elements: dict
 written:

@@ -107,7 +107,7 @@ reasons:
   returned: failure
   type: list
   elements: dict
-  sample: [{id: two-primaries, hosts: [pg1, pg2], text: "Cluster 'main' has two primaries of system 7711044474033452012: ..."}]
+  sample: [{id: two-primaries, hosts: [pg1, pg2], text: "Cluster 'main' has two primaries ..."}]
 tree:
   description: The lines that were shown.
   returned: success, with O(show)

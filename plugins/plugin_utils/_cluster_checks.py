@@ -14,6 +14,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import
     Problem,
     described,
     named,
+    runs,
     state_of,
     system_of,
 )
@@ -108,28 +109,26 @@ def collation_notes(nodes: t.Sequence[Node]) -> list[Problem]:
 
 def primaries_problem(cluster: str, primaries: t.Sequence[Node]) -> Problem:
     """Two or more hosts of one system that are primaries, or would start as such."""
-    seen = [
-        f"{node['name']} (timeline {node['status']['timeline']}, "
-        f"{'running' if node['status']['running'] else 'stopped'}: {described(node)})"
+    seen = "; ".join(
+        f"{node['name']} (timeline {node['status']['timeline']}), {'running' if runs(node) else 'stopped'}: "
+        f"{described(node)}"
         for node in primaries
-    ]
-    running = [node for node in primaries if node["status"]["running"]]
+    )
+    running = [node for node in primaries if runs(node)]
+    remedy = "Find out which of them has the data that counts, "
     if len(running) == 1:
         old = named(node for node in primaries if node is not running[0])
-        remedy = (
-            f"Only {running[0]['name']} runs. If it is the one with the data that counts, do not start {old}; make it "
-            f"a standby again (rejoin.yml) and put {running[0]['name']} into the group of primaries."
+        remedy += (
+            f"most likely {running[0]['name']}, which runs; do not start {old} as it is, put {running[0]['name']} into "
+            f"the group of primaries, and make {old} a standby again (rejoin.yml)."
         )
     else:
-        remedy = (
-            "Find out which of them has the data that counts, stop the other, and make that one a standby again "
-            "(rejoin.yml)."
-        )
+        remedy += "stop the other, and make that one a standby again (rejoin.yml)."
     many = "has two primaries of system" if len(primaries) == 2 else f"has {len(primaries)} primaries of system"
     return Problem(
         "two-primaries",
         tuple(node["name"] for node in primaries),
-        f"Cluster {cluster!r} {many} {system_of(primaries[0])}: {', '.join(seen)}. {remedy}",
+        f"Cluster {cluster!r} {many} {system_of(primaries[0])}: {seen}. {remedy}",
     )
 
 

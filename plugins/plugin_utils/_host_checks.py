@@ -78,12 +78,13 @@ def _stale(node: Node) -> t.Iterator[tuple[str, str]]:
     for setting in node["status"]["stale_settings"]:
         if setting["name"] != "primary_conninfo" and setting["value"] == setting["overrides"]:
             continue
-        over = f" and wins over {setting['overrides']!r}" if setting["overrides"] else " and wins over any other file"
+        over = f"{setting['overrides']!r} in another file" if setting["overrides"] else "any other file"
         yield (
             "stale-setting",
-            f"{setting['path']} line {setting['line']} has {setting['name']} = {setting['value']!r}{over}, so the "
-            "standby would go on with it. See what wrote it (ALTER SYSTEM, pg_basebackup -R, pg_rewind -R), then take "
-            f"it out there with ALTER SYSTEM RESET {setting['name']}, or with an editor while the server is down.",
+            f"{setting['name']} in {setting['path']} line {setting['line']} ({setting['value']!r}) would win over "
+            f"{over}, so the standby would go on with it. See what wrote it (ALTER SYSTEM, pg_basebackup -R, pg_rewind "
+            f"-R), then take it out with ALTER SYSTEM RESET {setting['name']}, or with an editor while the server is "
+            "down.",
         )
 
 

@@ -65,8 +65,13 @@ def unread(nodes: t.Iterable[Node]) -> list[Node]:
 
 def why_unread(node: Node) -> str:
     """The evidence that a host was not read."""
+    return f"{node['name']} could not be read{because(node)}"
+
+
+def because(node: Node) -> str:
+    """The reason in brackets, where one is known."""
     reason = node.get("unread_reason")
-    return f"{node['name']} could not be read" + (f" ({reason})" if reason else "")
+    return f" ({reason})" if reason else ""
 
 
 def quorum(nodes: t.Sequence[Node]) -> bool:

@@ -20,6 +20,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._cluster_chec
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import (
     Node,
     Problem,
+    because,
     described,
     named,
     of_state,
@@ -110,8 +111,9 @@ def _primary_unread(cluster: str, inventory: Node, nodes: t.Sequence[Node]) -> R
             Problem(
                 "primary-unread",
                 hosts,
-                f"{why}, so nothing is known of what its standbys should follow. Make it reachable, or correct the "
-                "inventory if another host is the primary now.",
+                f"{name}, the primary of cluster {cluster!r}, could not be read, so nothing is known of what its "
+                f"standbys should follow{because(inventory)}. Make it reachable, or correct the inventory if another "
+                "host is the primary now.",
             )
         ]
     if len(found) > 1:

@@ -46,12 +46,12 @@ STOPS: list[tuple[str, t.Callable[[], list[Node]], dict[str, tuple[str, ...]]]] 
     (
         "two primaries, both running",
         lambda: [primary(), primary("pg2", "standby", timeline=2)],
-        {"two-primaries": ("pg1 (timeline 1, running", "pg2 (timeline 2, running", SYSTEM, "stop the other")},
+        {"two-primaries": ("pg1 (timeline 1), running", "pg2 (timeline 2), running", SYSTEM, "stop the other")},
     ),
     (
         "the old primary is stopped, a standby was promoted",
         lambda: [primary(running=False), primary("pg2", "standby", timeline=2)],
-        {"two-primaries": ("pg1 (timeline 1, stopped", "Only pg2 runs", "do not start pg1", "rejoin.yml")},
+        {"two-primaries": ("pg1 (timeline 1), stopped", "most likely pg2", "do not start pg1", "rejoin.yml")},
     ),
     (
         "two primaries of one system while the inventory's is a standby",
@@ -141,12 +141,12 @@ STOPS: list[tuple[str, t.Callable[[], list[Node]], dict[str, tuple[str, ...]]]] 
     (
         "the primary was not read",
         lambda: [host("pg1", "primary"), standby()],
-        {"primary-unread": ("pg1 could not be read", "Make it reachable")},
+        {"primary-unread": ("pg1, the primary of cluster 'main', could not be read", "Make it reachable")},
     ),
     (
         "no host was read",
         lambda: [host("pg1", "primary"), host("pg2")],
-        {"primary-unread": ("pg1 could not be read",)},
+        {"primary-unread": ("could not be read, so nothing is known",)},
     ),
     (
         "the primary was not read, and another runs",
@@ -280,7 +280,9 @@ def test_the_gate_opens(nodes: t.Callable[[], list[Node]], expected: str, notes:
 
 def test_a_message_says_why_a_host_was_not_read() -> None:
     lost = dict(host("pg1", "primary"), unread_reason="No route to host")
-    with pytest.raises(ReplicationError, match=r"pg1 could not be read \(No route to host\)"):
+    with pytest.raises(
+        ReplicationError, match=r"pg1, the primary .* could not be read, .* follow \(No route to host\)"
+    ):
         settle([lost, standby()])
 
 
