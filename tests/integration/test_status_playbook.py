@@ -171,11 +171,12 @@ def test_a_file_that_cannot_be_written_is_said(site: Site) -> None:
 
 
 def test_what_is_wrong_is_found_and_told(spare: Site) -> None:
-    before = spare.fingerprint()
     spare["pg4"].stop()
     spare["pg3"].psql("SELECT pg_wal_replay_pause()")
     spare["pg1"].psql("SELECT pg_create_physical_replication_slot('gone', true)")
+    before = spare.fingerprint()
     run, report = written(spare)
+    assert spare.fingerprint() == before
     assert run.status == 2
     assert findings_of(report) == {"not-running": "pg4", "slot-inactive": "pg1", "replay-paused": "pg3"}
     inactive = {one["text"] for one in report["findings"] if one["id"] == "slot-inactive"}
@@ -185,9 +186,6 @@ def test_what_is_wrong_is_found_and_told(spare: Site) -> None:
     run, report = written(spare)
     assert {"no-sync-standby", "not-streaming", "not-running"} <= set(findings_of(report))
     assert status(spare, "-e", "pgtandem_status_fail_on=never").status == 0
-    assert before.keys() == spare.fingerprint().keys() | {
-        name for name in before if name.startswith(("rows of", "pg2/", "pg4/"))
-    }
 
 
 def test_warnings_fail_only_where_asked(spare: Site) -> None:
@@ -292,9 +290,10 @@ def test_a_stale_connection(spare: Site) -> None:
 def test_the_primary_is_unreachable(spare: Site) -> None:
     refused(spare, "pg1, the primary of cluster 'main', could not be read", pg1=UNREACHABLE)
     promote(spare, "pg4")
-    refused(spare, "pg1 could not be read", "while pg4 runs as a primary", pg1=UNREACHABLE)
-    spare.variables["pgtandem_on_role_change"] = "follow"
+    # Its standbys prove that the unread one is alive.
     refused(spare, "still sends WAL to pg2", "pg4 is a primary too", pg1=UNREACHABLE)
+    spare["pg1"].stop("immediate")
+    refused(spare, "pg1 could not be read", "while pg4 runs as a primary", pg1=UNREACHABLE)
 
 
 def test_a_standby_is_unreachable(spare: Site) -> None:
@@ -382,7 +381,7 @@ def test_after_a_failover_that_nobody_wrote_down(spare: Site) -> None:
         "standby_sync": [],
         "unreachable": ["pg1"],
     }
-    assert "refused" in found["_meta"]["hostvars"]["pg1"]["pgtandem_live"]["error"]
+    assert "refused" in str(found["_meta"]["hostvars"]["pg1"]["pgtandem_live"])
     # The cache is asked only by who wants it, and holds no password.
     assert members(inventory(spare, more="cache: true\ncache_plugin: jsonfile\n"))["primary"] == ["pg1"]
     assert all(MONITOR not in path.read_text() for path in (spare.private / "cache").iterdir())
@@ -392,7 +391,7 @@ def test_bad_files_are_told(site: Site) -> None:
     assert "hosts.pg1 has no colour" in inventory(site, cluster=", colour: red")["error"]
     found = inventory(site, PGTANDEM_LOGIN_PASSWORD="wrong")
     assert members(found)["unreachable"] == ["pg1", "pg2", "pg3", "pg4"]
-    assert "password authentication failed" in found["_meta"]["hostvars"]["pg1"]["pgtandem_live"]["error"]
+    assert "password authentication failed" in str(found["_meta"]["hostvars"]["pg1"]["pgtandem_live"])
 
 
 def test_without_a_driver_the_file_says_so(site: Site, tmp_path: Path) -> None:

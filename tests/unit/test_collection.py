@@ -261,9 +261,9 @@ PURE = {
     "_layout",
     "_lsn",
     "_names",
+    "_parameters",
     "_quoting",
     "_scram",
-    "_parameters",
     "_versions",
 }
 #: The ways out: run a command, ask the database, touch a file, read the process table.
@@ -323,6 +323,20 @@ def test_pure_files_import_only_pure_files(name: str) -> None:
         for found in imports_of(UTILS[name])
         if found.name.split(".")[0] in OUTSIDE | {"ansible", "psycopg", "psycopg2"} and found.name != "os.path"
     ]
+    assert outside == [], "a pure file reaches outside"
+
+
+#: The others read a file of their own: defaults, templates.
+CONTROLLER = sorted(
+    {path.stem for path in (ROOT / "plugins/plugin_utils").glob("_*.py")} - {"__init__", "_html", "_variables"}
+)
+
+
+@pytest.mark.parametrize("name", CONTROLLER)
+def test_decisions_on_the_controller_are_pure(name: str) -> None:
+    path = ROOT / f"plugins/plugin_utils/{name}.py"
+    assert sorted(own_imports(path) - PURE) == []
+    outside = [found.name for found in imports_of(path) if found.name.split(".")[0] in OUTSIDE | {"ansible"}]
     assert outside == [], "a pure file reaches outside"
 
 

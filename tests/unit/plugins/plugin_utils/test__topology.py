@@ -2,365 +2,318 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+"""Every reason to stop, and the plan where there is none."""
+
 from __future__ import annotations
 
+import copy
 import typing as t
 
 import pytest
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import quorum
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._timelines import divergence
+from ansible_collections.pgtandem.replication.plugins.module_utils._status import empty_status
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import settle
-from nodes import SYSTEM, Node, empty, history, host, receiver, seen
 
-OTHER = "7000000000000000001"
-
-
-def primary(name: str = "pg1", group: str = "primary", **changes: t.Any) -> Node:
-    return seen(host(name, group), "primary", **changes)
+Node = t.Dict[str, t.Any]
+OPTIONS = {"version": "17", "layout": "debian", "instance": "main", "port": 5432}
+ONE, OTHER = "7711000000000000001", "7722000000000000002"
 
 
-def standby(name: str = "pg2", group: str = "standby", **changes: t.Any) -> Node:
-    return seen(host(name, group), "standby", **changes)
-
-
-def follow(*nodes: Node) -> list[Node]:
-    for node in nodes:
-        node["on_role_change"] = "follow"
-    return list(nodes)
-
-
-def with_parameters(node: Node, **parameters: t.Any) -> Node:
-    node["parameters"] = parameters
-    return node
-
-
-def stale(name: str, value: str, overrides: str | None = None) -> list[dict[str, t.Any]]:
-    return [{"name": name, "value": value, "overrides": overrides, "path": "/data/postgresql.auto.conf", "line": 3}]
-
-
-FORKED = {"timeline": 2, "timeline_history": history(t1="0/5000000"), "positions": {"current": "0/6000000"}}
-
-#: What is there, and the reasons to stop: each by its id, with words that its message has to have.
-STOPS: list[tuple[str, t.Callable[[], list[Node]], dict[str, tuple[str, ...]]]] = [
-    (
-        "two primaries, both running",
-        lambda: [primary(), primary("pg2", "standby", timeline=2)],
-        {"two-primaries": ("pg1 (timeline 1), running", "pg2 (timeline 2), running", SYSTEM, "stop the other")},
-    ),
-    (
-        "the old primary is stopped, a standby was promoted",
-        lambda: [primary(running=False), primary("pg2", "standby", timeline=2)],
-        {"two-primaries": ("pg1 (timeline 1), stopped", "most likely pg2", "do not start pg1", "rejoin.yml")},
-    ),
-    (
-        "two primaries of one system while the inventory's is a standby",
-        lambda: follow(standby("pg1", "primary"), primary("pg2", "standby"), primary("pg3", "standby")),
-        {"two-primaries": ("pg2 (timeline", "pg3 (timeline")},
-    ),
-    (
-        "three primaries",
-        lambda: [primary(), primary("pg2", "standby"), primary("pg3", "standby")],
-        {"two-primaries": ("has 3 primaries",)},
-    ),
-    (
-        "the inventory's primary is a standby now",
-        lambda: [standby("pg1", "primary"), primary("pg2", "standby")],
-        {"primary-moved": ("is pg2 now, not pg1", "pgtandem_on_role_change: follow")},
-    ),
-    (
-        "the inventory's primary is a standby and nobody is a primary",
-        lambda: [standby("pg1", "primary"), standby()],
-        {"no-primary": ("pg1", "Promote the right host")},
-    ),
-    (
-        "the same, and the one that may be was not read",
-        lambda: [standby("pg1", "primary"), host("pg2")],
-        {"no-primary": ("pg2 could not be read; it may be the primary",)},
-    ),
-    (
-        "a standby of another system",
-        lambda: [primary(), standby(system_identifier=OTHER)],
-        {"foreign-system": ("pg2", OTHER, SYSTEM, "pgtandem_cluster")},
-    ),
-    (
-        "a primary of another system where a standby is to be",
-        lambda: [primary(), primary("pg2", "standby", system_identifier=OTHER)],
-        {"foreign-system": ("pg2", "base backup would destroy it", "Move that directory away")},
-    ),
-    (
-        "a foreign standby, with follow",
-        lambda: follow(standby("pg1", "primary"), primary("pg2", "standby"), standby("pg3", system_identifier=OTHER)),
-        {"foreign-system": ("pg3", OTHER)},
-    ),
-    (
-        "a standby beyond the fork",
-        lambda: [primary(**FORKED), standby(positions={"receive": "0/5000100", "replay": "0/5000100"})],
-        {"diverged": ("pg2 has diverged from pg1", "0/5000100", "0/5000000", "rejoin.yml")},
-    ),
-    (
-        "a data directory of something else",
-        lambda: [primary(), _foreign(empty(host("pg2")))],
-        {"host-directory": ("pg2", "Move it away")},
-    ),
-    (
-        "unequal majors",
-        lambda: [primary(), standby(instance={"version": "16", "layout": "debian"})],
-        {"versions": ("PostgreSQL 15 on pg1", "PostgreSQL 16 on pg2", "one major version")},
-    ),
-    (
-        "unequal architectures",
-        lambda: [primary(), standby(host={"architecture": "aarch64"})],
-        {"architectures": ("x86_64 on pg1", "aarch64 on pg2")},
-    ),
-    (
-        "unequal blocks",
-        lambda: [primary(), standby(control={"block_size": 32768})],
-        {"block-sizes": ("8192 on pg1", "32768 on pg2")},
-    ),
-    (
-        "unequal segments",
-        lambda: [primary(), standby(control={"wal_segment_bytes": 1048576})],
-        {"segment-sizes": ("16777216 on pg1", "1048576 on pg2")},
-    ),
-    (
-        "a stale primary_conninfo",
-        lambda: [primary(), standby(stale_settings=stale("primary_conninfo", "host=gone", "host=pg1"))],
-        {"stale-setting": ("postgresql.auto.conf line 3", "host=gone", "ALTER SYSTEM RESET primary_conninfo")},
-    ),
-    (
-        "a stale primary_conninfo that happens to be equal",
-        lambda: [primary(), standby(stale_settings=stale("primary_conninfo", "host=pg1", "host=pg1"))],
-        {"stale-setting": ("pg2",)},
-    ),
-    (
-        "another stale setting of a standby",
-        lambda: [primary(), standby(stale_settings=stale("recovery_target_timeline", "current"))],
-        {"stale-setting": ("ALTER SYSTEM RESET recovery_target_timeline",)},
-    ),
-    (
-        "the primary was not read",
-        lambda: [host("pg1", "primary"), standby()],
-        {"primary-unread": ("pg1, the primary of cluster 'main', could not be read", "Make it reachable")},
-    ),
-    (
-        "no host was read",
-        lambda: [host("pg1", "primary"), host("pg2")],
-        {"primary-unread": ("could not be read, so nothing is known",)},
-    ),
-    (
-        "the primary was not read, and another runs",
-        lambda: [host("pg1", "primary"), primary("pg2", "standby"), standby("pg3")],
-        {"primary-unread": ("while pg2 runs as a primary", "pgtandem_on_role_change: follow")},
-    ),
-    (
-        "the same with follow, on the smaller side",
-        lambda: follow(host("pg1", "primary"), primary("pg2", "standby"), host("pg3"), host("pg4"), standby("pg5")),
-        {"primary-unread": ("fewer than half", "pg1, pg3, pg4")},
-    ),
-    (
-        "the same with follow, and a standby still streams from the unread one",
-        lambda: follow(host("pg1", "primary"), primary("pg2", "standby"), standby("pg3", wal_receiver=receiver("pg1"))),
-        {"two-primaries": ("still sends WAL to pg3", "pg2 is a primary too")},
-    ),
-    (
-        "the primary was not read, and two others run",
-        lambda: follow(host("pg1", "primary"), primary("pg2", "standby"), primary("pg3", "standby")),
-        {"two-primaries": ("pg2", "pg3")},
-    ),
-    (
-        "the primary is stopped and a standby was not read",
-        lambda: [primary(running=False), host("pg2")],
-        {"unread-could-be-primary": ("pg2 may have been promoted", "two primaries")},
-    ),
-    (
-        "the primary is to be made and a standby was not read",
-        lambda: [empty(host("pg1", "primary")), host("pg2")],
-        {"unread-could-be-primary": ("Data may be where nobody could look", "pg2")},
-    ),
-    (
-        "the primary is to be made beside data",
-        lambda: [empty(host("pg1", "primary")), standby()],
-        {"primary-empty": ("pg1", "A new cluster beside existing data")},
-    ),
-    (
-        "many at once",
-        lambda: [with_parameters(primary(), wal_keep_segments=8), standby(system_identifier=OTHER)],
-        {"inventory-parameter": ("wal_keep_size",), "foreign-system": ("pg2",)},
-    ),
-]
-
-
-def _foreign(node: Node) -> Node:
-    node["status"]["data_directory"].update(state="foreign", description="/data holds files that are not PostgreSQL's")
-    return node
-
-
-@pytest.mark.parametrize(("nodes", "expected"), [row[1:] for row in STOPS], ids=[row[0] for row in STOPS])
-def test_the_gate_stops(nodes: t.Callable[[], list[Node]], expected: dict[str, tuple[str, ...]]) -> None:
-    with pytest.raises(ReplicationError) as caught:
-        settle(nodes())
-    reasons = caught.value.details["reasons"]
-    assert [reason["id"] for reason in reasons] == list(expected), caught.value.message
-    for reason in reasons:
-        for word in expected[reason["id"]]:
-            assert word in reason["text"]
-        assert reason["text"] in caught.value.message
-    assert caught.value.message.startswith("Nothing was changed.")
-
-
-#: What is there, who is the primary then, and the words of the notes.
-GOES_ON: list[tuple[str, t.Callable[[], list[Node]], str, tuple[str, ...]]] = [
-    ("all is new", lambda: [empty(host("pg1", "primary")), empty(host("pg2"))], "pg1", ()),
-    ("all is well", lambda: [primary(), standby()], "pg1", ()),
-    ("all are stopped", lambda: [primary(running=False), standby(running=False)], "pg1", ()),
-    ("a new standby", lambda: [primary(), empty(host("pg2"))], "pg1", ()),
-    (
-        "the primary moved, with follow",
-        lambda: follow(standby("pg1", "primary"), primary("pg2", "standby")),
-        "pg2",
-        ("pg2 is the primary",),
-    ),
-    ("a standby was not read", lambda: [primary(), host("pg2")], "pg1", ("pg2 could not be read", "left as it is")),
-    (
-        "no standby was read, and nothing is deleted",
-        lambda: [primary(), host("pg2"), host("pg3")],
-        "pg1",
-        ("pg2 could not", "pg3 could not"),
-    ),
-    (
-        "the primary is down, another was promoted, with follow and most hosts",
-        lambda: follow(host("pg1", "primary"), primary("pg2", "standby"), standby("pg3", wal_receiver=receiver("pg2"))),
-        "pg2",
-        ("pg1 could not be read", "pg2 is the primary"),
-    ),
-    (
-        "another collation library",
-        lambda: [
-            primary(collation={"provider": "c", "locale": "de_DE.UTF-8", "version": "2.31"}),
-            standby(collation={"provider": "c", "locale": "de_DE.UTF-8", "version": "2.36"}),
-        ],
-        "pg1",
-        ("version 2.31 on pg1", "version 2.36 on pg2", "REINDEX"),
-    ),
-    (
-        "a stale setting of a primary waits",
-        lambda: [primary(stale_settings=stale("primary_conninfo", "host=gone")), standby()],
-        "pg1",
-        (),
-    ),
-    (
-        "a setting that changes nothing",
-        lambda: [primary(), standby(stale_settings=stale("primary_slot_name", "pg2", "pg2"))],
-        "pg1",
-        (),
-    ),
-    ("a standby that was behind the fork", lambda: [primary(**FORKED), standby()], "pg1", ()),
-    (
-        "a streaming standby read after its primary",
-        lambda: [
-            primary(),
-            standby(wal_receiver=receiver("pg1"), positions={"receive": "0/5000100", "replay": "0/5000100"}),
-        ],
-        "pg1",
-        (),
-    ),
-]
-
-
-@pytest.mark.parametrize(("nodes", "expected", "notes"), [row[1:] for row in GOES_ON], ids=[row[0] for row in GOES_ON])
-def test_the_gate_opens(nodes: t.Callable[[], list[Node]], expected: str, notes: tuple[str, ...]) -> None:
-    topology = settle(nodes())
-    assert topology["clusters"]["main"]["primary"] == expected
-    assert topology["nodes"][expected]["role"] == "primary"
-    assert [name for name, plan in topology["nodes"].items() if plan["role"] == "primary"] == [expected]
-    told = " ".join(topology["notes"])
-    assert all(note in told for note in notes) and bool(told) == bool(notes), told
-
-
-def test_a_message_says_why_a_host_was_not_read() -> None:
-    lost = dict(host("pg1", "primary"), unread_reason="No route to host")
-    with pytest.raises(
-        ReplicationError, match=r"pg1, the primary .* could not be read, .* follow \(No route to host\)"
-    ):
-        settle([lost, standby()])
-
-
-def test_a_playbook_can_accept_the_state_that_is_its_job() -> None:
-    nodes = [standby("pg1", "primary"), standby()]
-    topology = settle(nodes, accept=["no-primary"])
-    assert topology["clusters"]["main"]["primary"] is None and topology["nodes"] == {}
-    assert [problem["id"] for problem in topology["clusters"]["main"]["accepted"]] == ["no-primary"]
-    with pytest.raises(ReplicationError):
-        settle(nodes, accept=["diverged"])
-
-
-def test_clusters_are_judged_each_for_itself() -> None:
-    other = primary("pg3", "primary", system_identifier=OTHER)
-    other["cluster"] = "second"
-    topology = settle([primary(), standby(), other])
-    assert {name: found["primary"] for name, found in topology["clusters"].items()} == {"main": "pg1", "second": "pg3"}
-
-
-@pytest.mark.parametrize(
-    ("read", "unread", "enough"),
-    [(1, 0, True), (1, 1, True), (1, 2, False), (2, 1, True), (0, 1, False), (0, 0, False)],
-)
-def test_quorum_is_half_of_the_hosts(read: int, unread: int, enough: bool) -> None:
-    nodes = [primary(f"pg{n}") for n in range(read)] + [host(f"pg{9 - n}") for n in range(unread)]
-    assert quorum(nodes) is enough
-
-
-def on(timeline: int | None, position: str, forks: dict[str, str] | None, **changes: t.Any) -> dict[str, t.Any]:
-    told = {
-        "timeline": timeline,
-        "timeline_history": None if forks is None else history(**forks),
-        "positions": {"receive": position, "replay": "0/1"},
-        "wal_receiver": None,
-        **changes,
+def seen(state: str, system: str | None = None, **more: t.Any) -> dict[str, t.Any]:
+    """What pg_replication_status says of a host."""
+    status: dict[str, t.Any] = {
+        **empty_status(),
+        "host": {"architecture": "x86_64", "psycopg": "psycopg2"},
+        "instance": dict(OPTIONS, bin_directory="/bin", data_directory="/data"),
+        "instance_error": None,
+        "installed": True,
+        "missing_programs": [],
+        "port_taken_by": None,
+        "data_directory": {"path": "/data", "state": state, "description": f"/data is {state}", "error": None},
+        "running": state in ("primary", "standby"),
+        "database_error": None,
+        "system_identifier": system,
+        "timeline": 1,
+        "settings": {},
     }
-    return t.cast("dict[str, t.Any]", standby(**told)["status"])
+    for path, value in more.items():
+        place = status
+        *above, last = path.split("__")
+        for key in above:
+            place = place[key]
+        place[last] = value
+    return status
 
 
-PRIMARY_3 = {"timeline": 3, "timeline_history": history(t1="0/5000000", t2="0/7000000")}
+def node(name: str, group: str, status: dict[str, t.Any] | None = None, **more: t.Any) -> Node:
+    values: Node = {
+        "name": name,
+        "cluster": "main",
+        "groups": [group],
+        "upstream": "",
+        "address": f"10.0.0.{name[-1]}",
+        "port": 5432,
+        "has_password": True,
+        "password_fits_file": True,
+        "replication_user": "replica",
+        "on_role_change": "fail",
+        "manage_packages": True,
+        "slots": True,
+        "parameters": {},
+        "hba_rules": [],
+        "connection_options": [],
+        "options": dict(OPTIONS),
+        "status": status if status is not None else seen("absent"),
+    }
+    return dict(values, **more)
+
+
+def primary(state: str = "absent", system: str | None = None, name: str = "pg1", **more: t.Any) -> Node:
+    return node(name, "primary", seen(state, system), **more)
+
+
+def standby(state: str = "absent", system: str | None = None, name: str = "pg2", **more: t.Any) -> Node:
+    return node(name, "standby", seen(state, system), **more)
+
+
+PROBLEMS = [
+    pytest.param([standby()], "has no primary: none of pg2", id="no primary"),
+    pytest.param([primary(), primary(name="pg2")], "has 2 primaries in the inventory: pg1, pg2.", id="two primaries"),
+    pytest.param(
+        [primary(), standby(groups=["primary", "standby"])], "pg2 is in the group of primaries and in", id="both groups"
+    ),
+    pytest.param([primary(has_password=False), standby()], "is not set for pg1.", id="no password"),
+    pytest.param([primary(password_fits_file=False)], "holds a line break or a NUL", id="line break"),
+    pytest.param(
+        [primary(), standby(address="10.0.0.1")], "pg1 and pg2 have the same address and port (10.0.0.1:5432)",
+        id="same address and port",
+    ),
+    pytest.param(
+        [primary(), standby(name="pg-2"), standby(name="pg_2", port=5433)],
+        "pg-2 and pg_2 would share the slot 'pg_2'", id="same slot",
+    ),
+    pytest.param([primary(), standby(upstream="pg2")], "of pg2 is pg2 itself", id="upstream itself"),
+    pytest.param([primary(), standby(upstream="pg9")], "'pg9', which is no host of cluster 'main'", id="unknown"),
+    pytest.param(
+        [primary(), standby(), standby(name="pg3", upstream="other3"), node("other3", "primary", cluster="other")],
+        "'other3', which is no host of cluster 'main' (pg1, pg2, pg3)", id="upstream of another cluster",
+    ),
+    pytest.param(
+        [primary(), standby(upstream="pg3"), standby(name="pg3", upstream="pg2")],
+        "pgtandem_upstream of pg2, pg3 leads in a circle", id="cycle",
+    ),
+    pytest.param(
+        [primary(), standby(name="pg4", upstream="pg3"), standby(upstream="pg3"), standby(name="pg3", upstream="pg2")],
+        "pgtandem_upstream of pg2, pg3 leads in a circle", id="below a cycle",
+    ),
+    pytest.param(
+        [primary(), node("pg2", "standby", seen("absent", instance__version="16"))],
+        "PostgreSQL 16 on pg2; PostgreSQL 17 on pg1: physical replication needs one major", id="versions",
+    ),
+    pytest.param(
+        [primary(), node("pg2", "standby", seen("absent", host__architecture="aarch64"))],
+        "aarch64 on pg2; x86_64 on pg1: physical replication needs one processor", id="architectures",
+    ),
+    pytest.param(
+        [primary(), node("pg2", "standby", seen("absent", instance_error="No program."))], "pg2: No program.",
+        id="no instance",
+    ),
+    pytest.param([primary(), standby("foreign")], "pg2: /data is foreign. Move it away", id="foreign files"),
+    pytest.param([primary("partial")], "pg1: /data is partial. Move it away", id="half a copy"),
+    pytest.param(
+        [primary(), node("pg2", "standby", seen("absent", data_directory__error="It cannot be read."))],
+        "pg2: It cannot be read.", id="unreadable directory",
+    ),
+    pytest.param(
+        [node("pg1", "primary", seen("absent", host__psycopg=None), manage_packages=False)],
+        "pg1: its Python has neither psycopg nor psycopg2", id="no driver",
+    ),
+    pytest.param(
+        [node("pg1", "primary", seen("absent", installed=False), manage_packages=False)],
+        "pg1: PostgreSQL 17 is not installed and pgtandem_manage_packages is off", id="not installed",
+    ),
+    pytest.param(
+        [node("pg1", "primary", seen("absent", installed=False, instance__layout="custom"))],
+        "pg1: there is no /bin/postgres", id="custom and not there",
+    ),
+    pytest.param(
+        [node("pg1", "primary", seen("primary", ONE, database_error="FATAL: no peer"))], "pg1: FATAL: no peer",
+        id="cannot log in",
+    ),
+    pytest.param(
+        [node("pg1", "primary", seen("absent", port_taken_by="process 7 (x)"))],
+        "pg1: port 5432 is taken by process 7 (x)", id="port",
+    ),
+    pytest.param(
+        [node("pg1", "primary", seen("absent", missing_programs=["pg_ctl"]))], "has the server but not pg_ctl",
+        id="half an installation",
+    ),
+    pytest.param([primary(parameters={"wal_keep_segments": 9})], "has no wal_keep_segments: use wal", id="old name"),
+    pytest.param([primary(parameters={"WAL_level": "minimal"})], "minimal rules out replication", id="wal_level"),
+    pytest.param(
+        [node("pg1", "primary", parameters={"wal_keep_segments": 9}, status={})], "has no wal_keep_segments",
+        id="old name on a host that was not read",
+    ),
+    pytest.param([primary(hba_rules=[{"method": "md5"}])], "needs an address", id="rule"),
+    pytest.param(
+        [primary(parameters={"max_wal_senders": "2"}), standby()], "max_wal_senders = 2, too few for 1", id="senders"
+    ),
+    pytest.param(
+        [primary(), standby(parameters={"max_replication_slots": 0})], "max_replication_slots = 0, too few", id="slots"
+    ),
+    pytest.param(
+        [primary(), standby(replication_user="other")],
+        "pgtandem_replication_user differs between pg1 and pg2.", id="two roles for replication",
+    ),
+    pytest.param(
+        [primary("primary", ONE), standby("primary", ONE)],
+        f"has two primaries of system {ONE}: pg1 (timeline 1), running: /data is primary; pg2 (timeline 1), running", id="split brain",
+    ),
+    pytest.param(
+        [primary("primary", ONE), standby("primary", OTHER)],
+        f"pg2: /data is primary, but it is to become a standby of pg1 (system {ONE}). A base backup would destroy it",
+        id="another cluster's primary",
+    ),
+    pytest.param(
+        [primary("primary", ONE), standby("standby", OTHER)], "That standby belongs to another cluster",
+        id="another cluster's standby",
+    ),
+    pytest.param(
+        [primary("standby", ONE), standby("primary", ONE)], "is pg2 now, not pg1 as the inventory says", id="moved"
+    ),
+    pytest.param(
+        [
+            primary("standby", ONE, on_role_change="follow"),
+            standby("primary", ONE),
+            standby("primary", ONE, name="pg3"),
+        ],
+        f"has two primaries of system {ONE}: pg2", id="moved to two places",
+    ),
+    pytest.param(
+        [primary("standby", ONE, on_role_change="follow"), standby("primary", OTHER)],
+        "is a standby, and no primary of its system was found", id="no primary is left",
+    ),
+    pytest.param(
+        [primary("absent"), standby("standby", ONE)], "A new cluster beside existing data", id="empty beside data"
+    ),
+    pytest.param([primary("empty"), standby("primary", ONE)], "pg2: /data is primary", id="empty beside a primary"),
+    pytest.param(
+        [node("pg1", "primary", {}), standby("standby", ONE)], "pg1, the primary of cluster 'main', could not be read",
+        id="unread primary",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("nodes", "message"), PROBLEMS)
+def test_reasons_to_stop(nodes: list[Node], message: str) -> None:
+    nodes = copy.deepcopy(nodes)
+    for one in nodes:
+        one["status"] = one["status"] or None
+    with pytest.raises(ReplicationError) as raised:
+        settle(nodes)
+    problems = raised.value.details["problems"]
+    assert len([problem for problem in problems if message in problem]) == 1, problems
+    assert raised.value.message.startswith("Nothing was changed. ")
+
+
+def test_every_reason_of_every_cluster_is_told() -> None:
+    with pytest.raises(ReplicationError) as raised:
+        settle([standby(), node("b1", "primary", cluster="b", has_password=False)])
+    assert raised.value.message.startswith("Nothing was changed. 2 reasons: (1) pgtandem_replication_password")
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours", "word"),
-    [
-        pytest.param({}, on(1, "0/4000000", {}), None, id="behind on one timeline"),
-        pytest.param({}, on(1, "0/5000000", {}), None, id="level"),
-        pytest.param({}, on(1, "0/5000060", {}), "only at 0/5000000", id="ahead of the primary"),
-        pytest.param(PRIMARY_3, on(1, "0/5000000", {}), None, id="at the fork"),
-        pytest.param(PRIMARY_3, on(1, "0/5000001", {}), "beyond 0/5000000", id="one byte beyond the fork"),
-        pytest.param(PRIMARY_3, on(2, "0/6000000", {"t1": "0/5000000"}), None, id="behind the second fork"),
-        pytest.param(PRIMARY_3, on(2, "0/8000000", {"t1": "0/5000000"}), "beyond 0/7000000", id="beyond the second"),
-        pytest.param(PRIMARY_3, on(4, "0/6000000", {"t1": "0/5000000"}), "only on timeline 3", id="newer timeline"),
-        pytest.param(
-            {"timeline": 3, "timeline_history": history(t1="0/5000000")},
-            on(2, "0/5000100", {"t1": "0/5000000"}),
-            "did not come from",
-            id="sibling timeline",
-        ),
-        pytest.param(
-            {"timeline": 2, "timeline_history": history(t1="0/5000000")},
-            on(2, "0/4900100", {"t1": "0/4900000"}),
-            "left timeline 1 at 0/4900000 and at 0/5000000",
-            id="both promoted by themselves",
-        ),
-        pytest.param({"timeline": 3, "timeline_history": None}, on(1, "0/9000000", {}), None, id="history is gone"),
-        pytest.param({}, on(None, "0/0", {}), None, id="timeline is not known"),
-        pytest.param(
-            PRIMARY_3,
-            on(
-                1, "0/1", {}, running=False,
-                control={"checkpoint_lsn": "0/4000000", "minimum_recovery_lsn": "0/5000100"},
-            ),  # fmt: skip
-            "0/5000100",
-            id="stopped beyond the fork",
-        ),
-    ],
-)  # fmt: skip
-def test_divergence(theirs: dict[str, t.Any], ours: dict[str, t.Any], word: str | None) -> None:
-    found = divergence(primary(**theirs)["status"], ours)
-    assert (word in found) if word and found else (found is None and word is None), found
+    ("passwords", "fits"),
+    [({}, True), ({"pg1": "a"}, True), ({"pg1": "a", "pg2": ""}, True), ({"pg1": "a", "pg2": "a"}, True)]
+    + [({"pg1": "Zitrone", "pg2": "Falter"}, False)],
+)
+def test_one_password_for_all(passwords: dict[str, str], fits: bool) -> None:
+    if fits:
+        assert "Zitrone" not in str(settle([primary(), standby()], passwords))
+        return
+    with pytest.raises(ReplicationError, match="pgtandem_replication_password differs between pg1 and pg2") as raised:
+        settle([primary(), standby()], passwords)
+    assert not any(word in str(raised.value.result()) for word in passwords.values())
+
+
+STARTS = [
+    pytest.param(primary(), [standby()], id="nothing is there"),
+    pytest.param(primary("empty"), [standby("incoming")], id="stopped half-way"),
+    pytest.param(primary("primary", ONE), [standby("absent")], id="a standby joins"),
+    pytest.param(primary("primary", ONE), [standby("standby", ONE)], id="all is there"),
+    pytest.param(primary("primary", ONE), [node("pg2", "standby", {})], id="a standby was not read"),
+    pytest.param(
+        node("pg1", "primary", seen("primary", ONE, database_error="FATAL: the database system is starting up")), [],
+        id="starting up",
+    ),
+    pytest.param(
+        node("pg1", "primary", seen("absent", installed=False, host__psycopg=None)), [], id="to be installed"
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("first", "others"), STARTS)
+def test_states_to_go_on_from(first: Node, others: list[Node]) -> None:
+    nodes = copy.deepcopy([first, *others])
+    for one in nodes:
+        one["status"] = one["status"] or None
+    plans = settle(nodes)["nodes"]
+    assert {name: plan["role"] for name, plan in plans.items()} == {
+        one["name"]: "primary" if one is nodes[0] else "standby" for one in nodes
+    }
+
+
+def test_the_plan_of_a_cascade() -> None:
+    nodes = [
+        primary("primary", ONE, hba_rules=[{"user": "x", "address": "::1", "method": "md5"}]),
+        standby("standby", ONE, upstream="pg1"),
+        standby("standby", ONE, name="PG-3", upstream="pg2", slots=False, address="pg3.example.com", port=5433),
+        standby("standby", ONE, name="pg4", upstream="PG-3"),
+    ]
+    nodes[1]["status"]["settings"] = {"max_connections": "300", "work_mem": "4MB"}
+    found = settle(nodes)
+    plans = found["nodes"]
+    assert found["depth"] == 3 and found["notes"] == []
+    assert {name: plan["level"] for name, plan in plans.items()} == {"pg1": 0, "pg2": 1, "PG-3": 2, "pg4": 3}
+    assert {name: plan["downstream"] for name, plan in plans.items()} == {
+        "pg1": ["pg2"], "pg2": ["PG-3"], "PG-3": ["pg4"], "pg4": [],
+    }  # fmt: skip
+    third = plans["PG-3"]
+    assert third["upstream"] == {"name": "pg2", "host": "10.0.0.2", "port": 5432}
+    assert (third["slot"], third["application_name"]) == ("", "PG-3")
+    assert plans["pg2"]["downstream_slots"] == [] and plans["pg2"]["downstream_names"] == ["PG-3"]
+    assert third["downstream_slots"] == ["pg4"]
+    assert third["floors"] == {"max_connections": 300}
+    assert {plan["primary"] for plan in plans.values()} == {"pg1"}
+    assert {plan["system_identifier"] for plan in plans.values()} == {ONE}
+    assert {plan["senders"] for plan in plans.values()} == {7}
+    # Ready for both roles: every node admits every node, itself included.
+    addresses = ["10.0.0.1/32", "10.0.0.2/32", "10.0.0.4/32", "pg3.example.com"]
+    for plan in plans.values():
+        assert [rule["address"] for rule in plan["hba_rules"] if rule.get("database") == "replication"] == addresses
+    assert plans["pg1"]["hba_rules"][-1] == {"user": "x", "address": "::1", "method": "md5"}
+    assert {"host": "pg3.example.com", "port": 5433} in plans["pg1"]["peers"]
+    assert {"host": "pg3.example.com", "port": 5433} not in third["peers"]
+
+
+def test_a_moved_primary_is_followed() -> None:
+    found = settle(
+        [
+            primary("standby", ONE, on_role_change="follow"),
+            standby("primary", ONE, upstream="pg1"),
+            standby("standby", ONE, name="pg3", upstream="pg1"),
+            standby("standby", ONE, name="pg4", upstream="pg3"),
+        ]
+    )
+    assert {name: (plan["upstream"] or {}).get("name") for name, plan in found["nodes"].items()} == {
+        "pg1": "pg2", "pg2": None, "pg3": "pg2", "pg4": "pg3",
+    }  # fmt: skip
+    assert found["notes"] == ["pg2 is the primary of cluster 'main' now; the run follows it."]
+
+
+def test_clusters_do_not_see_each_other() -> None:
+    nodes = [primary(), standby(), node("b1", "primary", cluster="b"), node("b2", "standby", cluster="b")]
+    nodes[2]["address"], nodes[3]["address"] = "10.1.0.1", "10.1.0.2"
+    plans = settle(nodes)["nodes"]
+    assert plans["b2"]["upstream"]["name"] == "b1" and plans["b2"]["cluster"] == "b"
+    assert plans["pg1"]["peers"] == [{"host": "10.0.0.2", "port": 5432}]
