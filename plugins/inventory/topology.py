@@ -94,7 +94,7 @@ login_user: monitor
 cache: true
 cache_timeout: 30
 keyed_groups:
-  - key: pgtandem_live.timeline
+  - key: pgtandem_live.timeline | string
     prefix: timeline
 compose:
   lag: pgtandem_live.connection.lag_bytes | default(0)

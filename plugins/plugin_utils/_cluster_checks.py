@@ -32,7 +32,7 @@ def _grouped(nodes: t.Sequence[Node], value: t.Callable[[dict[str, t.Any]], t.An
 
 
 def _shown(groups: dict[str, list[str]], what: str) -> str:
-    return "; ".join(f"{what} {value} on {', '.join(names)}" for value, names in sorted(groups.items()))
+    return "; ".join(f"{what} {value}".strip() + f" on {', '.join(names)}" for value, names in sorted(groups.items()))
 
 
 def _control(key: str) -> t.Callable[[dict[str, t.Any]], t.Any]:
@@ -51,7 +51,7 @@ def sameness_problems(nodes: t.Sequence[Node]) -> list[Problem]:
         ),
         (
             "architectures",
-            "architecture",
+            "",
             lambda status: status["host"]["architecture"],
             "physical replication needs one processor architecture on all hosts of a cluster",
             "Take the other hosts out of the cluster.",

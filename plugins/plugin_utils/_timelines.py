@@ -18,6 +18,9 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import p
 
 Status = t.Mapping[str, t.Any]
 
+#: What a control file says of a primary that had no time to note how far its WAL goes.
+_KILLED = ("in production", "in crash recovery", "shutting down")
+
 
 def _forks(status: Status) -> dict[int, str] | None:
     """Where each earlier timeline was left; None where the history is not known."""
@@ -57,6 +60,12 @@ def divergence(primary: Status, standby: Status) -> str | None:
     if position is not None and parse_lsn(position) > parse_lsn(fork):
         return (
             f"it is at {position} of timeline {ours}, beyond {fork}, where the primary's timeline {theirs} forked off"
+        )
+    control = standby["control"] or {}
+    if not standby["running"] and control.get("state") in _KILLED:
+        return (
+            f"its server was killed while it wrote timeline {ours} as a primary, so it may hold WAL beyond {fork}, "
+            f"where the primary's timeline {theirs} forked off"
         )
     return None
 

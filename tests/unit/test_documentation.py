@@ -113,7 +113,8 @@ def finding_names() -> set[str]:
     text = "".join(text_of(path) for path in (ROOT / "plugins/plugin_utils").glob("_*.py"))
     found = set(re.findall(r'Problem\(\s*"([a-z-]+)"', text))
     found |= set(re.findall(r'"([a-z-]+)",\s*(?:ERROR|WARNING)\b', text))
-    found |= set(re.findall(r'\(\s*"([a-z-]+s)",\s*"[^"]+",\s*(?:lambda|_control)', text))
+    found |= set(re.findall(r'yield \(\s*"([a-z-]+)"', text))
+    found |= set(re.findall(r'\(\s*"([a-z-]+s)",\s*"[^"]*",\s*(?:lambda|_control)', text))
     return found
 
 

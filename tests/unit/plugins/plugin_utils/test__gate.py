@@ -359,6 +359,18 @@ PRIMARY_3 = {"timeline": 3, "timeline_history": history(t1="0/5000000", t2="0/70
             "0/5000100",
             id="stopped beyond the fork",
         ),
+        pytest.param(
+            PRIMARY_3,
+            on(1, "0/1", {}, running=False, control={"checkpoint_lsn": "0/4000000", "state": "in production"}),
+            "was killed while it wrote timeline 1",
+            id="killed as a primary",
+        ),
+        pytest.param(
+            PRIMARY_3,
+            on(1, "0/1", {}, running=False, control={"checkpoint_lsn": "0/4000000", "state": "shut down"}),
+            None,
+            id="shut down as a primary",
+        ),
     ],
 )  # fmt: skip
 def test_divergence(theirs: dict[str, t.Any], ours: dict[str, t.Any], word: str | None) -> None:
