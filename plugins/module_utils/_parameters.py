@@ -98,7 +98,7 @@ def normalise(parameters: t.Mapping[str, t.Any], version: int) -> dict[str, str]
         else:
             values["wal_level"] = wal_level_value(version, level)
     if values.get("hot_standby", "on").strip().lower() not in _ON:
-        problems.append("hot_standby off would keep the proof from reading the standby; leave it out.")
+        problems.append(f"hot_standby is {values['hot_standby']!r}; the proof reads the standby, so it has to be on.")
     if problems:
         raise ReplicationError("pgtandem_parameters cannot be used: " + " ".join(problems), problems=problems)
     return values

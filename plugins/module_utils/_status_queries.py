@@ -197,8 +197,9 @@ def status_statement(version: int) -> str:
         control = (
             "(SELECT row_to_json(q) FROM (SELECT s.system_identifier::text, c.timeline_id, "
             f"c.checkpoint_{lsn} AS checkpoint_lsn, r.min_recovery_end_{lsn} AS minimum_recovery_lsn, "
-            "r.min_recovery_end_timeline AS minimum_recovery_timeline "
-            "FROM pg_control_system() s, pg_control_checkpoint() c, pg_control_recovery() r) q)"
+            "r.min_recovery_end_timeline AS minimum_recovery_timeline, i.database_block_size AS block_size, "
+            "i.bytes_per_wal_segment AS wal_segment_bytes FROM pg_control_system() s, pg_control_checkpoint() c, "
+            "pg_control_recovery() r, pg_control_init() i) q)"
         )
     members = {
         "in_recovery": "pg_is_in_recovery()",

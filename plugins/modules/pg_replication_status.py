@@ -138,6 +138,17 @@ options:
       - Before PostgreSQL 9.6, which has no such messages, a transaction without effect is committed.
     type: bool
     default: false
+  samples:
+    description:
+      - Look so many times once O(expect) is met, and return what each look says of lag as RV(samples).
+      - RV(replication) is then that of the last look.
+    type: int
+    default: 1
+  sample_interval:
+    description:
+      - Seconds from one look to the next.
+    type: float
+    default: 1
 seealso:
   - module: pgtandem.replication.pg_basebackup
   - module: pgtandem.replication.pg_replication_role
@@ -307,6 +318,14 @@ replication:
           description: The settings of the primary that a standby must not be below. Empty while the server tells.
           type: dict
           sample: {max_connections: 100, max_wal_senders: 10}
+        block_size:
+          description: Bytes of a page; a server of another build cannot read the directory.
+          type: int
+          sample: 8192
+        wal_segment_bytes:
+          description: Bytes of a WAL segment.
+          type: int
+          sample: 16777216
     running:
       description: Whether the server of this data directory runs.
       type: bool
@@ -754,6 +773,29 @@ waited_seconds:
   returned: always
   type: float
   sample: 0.012
+samples:
+  description: A series of looks at the lag, oldest first; empty where O(samples) is 1.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    seconds:
+      description: When, counted from the first look.
+      type: float
+      sample: 1.002
+    lag_bytes:
+      description: As RV(replication.replay.lag_bytes).
+      type: int
+      sample: 0
+    lag_seconds:
+      description: As RV(replication.replay.lag_seconds).
+      type: float
+      sample: 0
+    standbys:
+      description: Of each WAL sender its C(application_name), C(lag_bytes) and C(replay_lag_seconds) as C(lag_seconds).
+      type: list
+      elements: dict
+      sample: [{application_name: pg2, lag_bytes: 0, lag_seconds: null}]
 log_line:
   description: The line of a standby's own log that names why it does not stream.
   returned: failure, where such a line is found
@@ -808,6 +850,8 @@ def status_options() -> dict[str, t.Any]:
         "stable": {"type": "float", "default": 0},
         "write_position": {"type": "bool", "default": False},
         "sizes": {"type": "bool", "default": False},
+        "samples": {"type": "int", "default": 1},
+        "sample_interval": {"type": "float", "default": 1},
     }
 
 
@@ -821,6 +865,8 @@ def request_from(module: AnsibleModule) -> Request:
         write_position=module.params["write_position"],
         sizes=module.params["sizes"],
         check_mode=module.check_mode,
+        samples=module.params["samples"],
+        interval=module.params["sample_interval"],
     )
 
 

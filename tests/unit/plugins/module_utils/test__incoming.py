@@ -50,10 +50,10 @@ def grow(incoming: Incoming) -> None:
 
 def fill(host: Host) -> None:
     with filling(host) as incoming:
-        if not incoming.is_whole():
+        if not incoming.is_whole("test"):
             incoming.begin("test")
             grow(incoming)
-        incoming.finish()
+        incoming.finish("test")
 
 
 def names(host: Host) -> list[str]:
@@ -120,7 +120,27 @@ def test_a_marker_that_says_nothing_is_not_whole(host: Host, text: str) -> None:
     with filling(host) as incoming:
         incoming.begin("test")
         Path(host.instance.data_directory, INCOMING_MARKER).write_text(text)
-        assert not incoming.is_whole()
+        assert not incoming.is_whole("test")
+
+
+def test_what_is_whole_for_another_purpose_is_neither_used_nor_lost(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(source: str, target: str) -> None:
+        real(source, target)
+        raise Stopped
+
+    real = os.rename
+    with monkeypatch.context() as patched:
+        patched.setattr("os.rename", stop)
+        with pytest.raises(Stopped):
+            fill(host)
+    before = names(host)
+    with pytest.raises(ReplicationError, match="'test'.* 'other'"), filling(host) as incoming:
+        incoming.is_whole("other")
+    assert names(host) == before
+    fill(host)
+    assert names(host) == sorted(CLUSTER)
 
 
 def test_one_at_a_time(host: Host) -> None:

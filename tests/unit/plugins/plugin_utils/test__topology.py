@@ -11,6 +11,7 @@ import typing as t
 
 import pytest
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._status import empty_status
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import settle
 
 Node = t.Dict[str, t.Any]
@@ -21,11 +22,14 @@ ONE, OTHER = "7711000000000000001", "7722000000000000002"
 def seen(state: str, system: str | None = None, **more: t.Any) -> dict[str, t.Any]:
     """What pg_replication_status says of a host."""
     status: dict[str, t.Any] = {
+        **empty_status(),
         "host": {"architecture": "x86_64", "psycopg": "psycopg2"},
         "instance": dict(OPTIONS, bin_directory="/bin", data_directory="/data"),
         "instance_error": None,
         "installed": True,
-        "data_directory": {"state": state, "description": f"/data is {state}", "error": None},
+        "missing_programs": [],
+        "port_taken_by": None,
+        "data_directory": {"path": "/data", "state": state, "description": f"/data is {state}", "error": None},
         "running": state in ("primary", "standby"),
         "database_error": None,
         "system_identifier": system,
@@ -57,6 +61,7 @@ def node(name: str, group: str, status: dict[str, t.Any] | None = None, **more: 
         "slots": True,
         "parameters": {},
         "hba_rules": [],
+        "connection_options": [],
         "options": dict(OPTIONS),
         "status": status if status is not None else seen("absent"),
     }
@@ -135,6 +140,14 @@ PROBLEMS = [
         [node("pg1", "primary", seen("primary", ONE, database_error="FATAL: no peer"))], "pg1: FATAL: no peer",
         id="cannot log in",
     ),
+    pytest.param(
+        [node("pg1", "primary", seen("absent", port_taken_by="process 7 (x)"))],
+        "pg1: port 5432 is taken by process 7 (x)", id="port",
+    ),
+    pytest.param(
+        [node("pg1", "primary", seen("absent", missing_programs=["pg_ctl"]))], "has the server but not pg_ctl",
+        id="half an installation",
+    ),
     pytest.param([primary(parameters={"wal_keep_segments": 9})], "has no wal_keep_segments: use wal", id="old name"),
     pytest.param([primary(parameters={"WAL_level": "minimal"})], "minimal rules out replication", id="wal_level"),
     pytest.param(
@@ -154,7 +167,7 @@ PROBLEMS = [
     ),
     pytest.param(
         [primary("primary", ONE), standby("primary", ONE)],
-        f"has two primaries of system {ONE}: pg1 (timeline 1) and pg2 (timeline 1)", id="split brain",
+        f"has two primaries of system {ONE}: pg1 (timeline 1), running: /data", id="split brain",
     ),
     pytest.param(
         [primary("primary", ONE), standby("primary", OTHER)],
@@ -174,7 +187,7 @@ PROBLEMS = [
             standby("primary", ONE),
             standby("primary", ONE, name="pg3"),
         ],
-        "has 2 primaries of one system: pg2, pg3", id="moved to two places",
+        f"has two primaries of system {ONE}: pg2", id="moved to two places",
     ),
     pytest.param(
         [primary("standby", ONE, on_role_change="follow"), standby("primary", OTHER)],
