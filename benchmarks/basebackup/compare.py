@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026, the pgtandem authors
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -59,7 +58,7 @@ def measure(cluster: Cluster, rounds: int) -> None:
                 values.append(value)
             print(f"{number:5}" + "".join(f"{value:8.2f}" for value in times), flush=True)
     medians = [statistics.median(values) for values in (bare, job, task)]
-    print("median" + "".join(f"{value:8.2f}"[1 if not index else 0 :] for index, value in enumerate(medians)))
+    print("median" + "".join(f"{value:8.2f}" for value in medians)[1:])
     print(f"the job takes {100 * (medians[1] / medians[0] - 1):+.1f} % of the bare program's time")
 
 
