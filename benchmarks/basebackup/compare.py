@@ -24,6 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gigabytes", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--silent", action="store_true", help="one module run that waits, without progress")
     parser.add_argument("--server", default="embedded", choices=sorted(BIN_DIRECTORIES))
     parser.add_argument("--directory", type=Path, help="where the data goes; by default the system's folder for it")
     options = parser.parse_args()
@@ -42,17 +43,17 @@ def main() -> None:
                 "CREATE TABLE big AS SELECT g, repeat(md5(g::text), 29) AS x "
                 f"FROM generate_series(1, {rows}) g; CHECKPOINT"
             )
-            measure(cluster, options.rounds)
+            measure(cluster, options.rounds, silent=options.silent)
         finally:
             cluster.stop()
 
 
-def measure(cluster: Cluster, rounds: int) -> None:
+def measure(cluster: Cluster, rounds: int, *, silent: bool) -> None:
     """Rounds of both in turn, the first of each unmeasured."""
     bare, job, task = [], [], []
     print("round    bare     job    task  (s)")
     for number in range(rounds + 1):
-        times = (copy_bare(cluster), *copy_by_module(cluster))
+        times = (copy_bare(cluster), *copy_by_module(cluster, silent=silent))
         if number:
             for values, value in zip((bare, job, task), times):
                 values.append(value)
@@ -76,14 +77,20 @@ def copy_bare(cluster: Cluster) -> float:
     return seconds
 
 
-def copy_by_module(cluster: Cluster) -> tuple[float, float]:
+def copy_by_module(cluster: Cluster, *, silent: bool) -> tuple[float, float]:
     """Seconds of the job, and of the whole ansible-playbook."""
     target = dataclasses.replace(cluster, folder=cluster.folder / "module", port=free_port())
     target.folder.mkdir()
     start = time.monotonic()
     result = run_module(
         "pg_basebackup",
-        {**target.options, "upstream_host": "127.0.0.1", "upstream_port": cluster.port, "upstream_password": "replica"},
+        {
+            **target.options,
+            "upstream_host": "127.0.0.1",
+            "upstream_port": cluster.port,
+            "upstream_password": "replica",
+            **({"wait_timeout": 86400} if silent else {}),
+        },
     )
     seconds = time.monotonic() - start
     assert not result["failed"], result

@@ -104,7 +104,7 @@ def start(
         (f"{incoming.folder}/{_backup_job.REQUEST}", json.dumps(request) + "\n"),
         (f"{incoming.folder}/{_backup_job.PASSFILE}", passfile_line + "\n"),
     ):
-        host.files.write_text(path, text, owner=owner, mode=0o600)
+        host.files.write_text(path, text, owner=owner, mode=0o600, durable=False)
     words = [python, "-I", program, incoming.folder, str(incoming.lock)]
     scope = ["systemd-run", "--scope", "--quiet", f"--unit={unit}"] if unit else []
     if scope:
