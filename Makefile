@@ -11,7 +11,7 @@ COLLECTIONS := $(CURDIR)/$(VENV)/collections
 LINK := $(COLLECTIONS)/ansible_collections/pgtandem/replication
 INVENTORY ?= inventory
 SCENARIOS ?= default
-ALL_SCENARIOS ?= default loopback existing faults $(addprefix versions-,10 11 12 13 14 15 16 17 18)
+ALL_SCENARIOS ?= default loopback existing faults basebackup $(addprefix versions-,10 11 12 13 14 15 16 17 18)
 ARGS ?=
 
 export PATH := $(BIN):$(PATH)
