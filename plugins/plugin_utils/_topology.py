@@ -234,7 +234,6 @@ def live_primary(cluster: str, nodes: t.Sequence[Node]) -> Roles | list[str]:
     """The primary to work with, or the reasons to stop. The servers decide, not the inventory."""
     named = next(node for node in nodes if "primary" in node["groups"])
     others = [node for node in nodes if node is not named]
-    systems = sorted({_system(node) or "" for node in nodes} - {""})
     seen = named["status"] is not None
     primaries = _of_state(nodes, "primary")
     if not seen:
@@ -290,8 +289,9 @@ def live_primary(cluster: str, nodes: t.Sequence[Node]) -> Roles | list[str]:
             f"system was found: {_described(named)}. Promote the right host, or correct the inventory."
         ]
     # Nothing is there yet on the host that is to be the primary.
-    if systems:
-        with_data = [node for node in others if _system(node)]
+    # Its own half made cluster does not count: that was begun by an earlier run, which this one ends.
+    with_data = [node for node in others if _system(node)]
+    if with_data:
         return [
             f"{named['name']} is to be the primary of cluster {cluster!r} and holds no data ({_described(named)}), but "
             + "; ".join(f"{node['name']}: {_described(node)}" for node in with_data)
