@@ -50,6 +50,11 @@ _RECOVERY_PARAMETERS = re.compile(
 )
 
 
+#: pg_basebackup waits for data without a limit, and the kernel first asks after two hours whether the other side is
+#: there. With these a copy fails within a minute after the network did.
+_KEEPALIVES = {"keepalives_idle": "20", "keepalives_interval": "10", "keepalives_count": "3"}
+
+
 @dataclass(frozen=True)
 class BaseBackupRequest:
     """What to copy, from where."""
@@ -77,8 +82,11 @@ def command(program: str, request: BaseBackupRequest, *, directory: str, passfil
     """pg_basebackup's words; the password is in the file alone.
 
     >>> request = BaseBackupRequest("pg1", 5432, "replica", None, "pg2", slot="pg2")
-    >>> command("pg_basebackup", request, directory="/data", passfile="/pass")[-2:]
-    ['--slot=pg2', '--dbname=host=pg1 port=5432 user=replica passfile=/pass application_name=pg2']
+    >>> words = command("pg_basebackup", request, directory="/data", passfile="/pass")
+    >>> words[-2]
+    '--slot=pg2'
+    >>> " ".join(words[-1].split()[:5])
+    '--dbname=host=pg1 port=5432 user=replica passfile=/pass application_name=pg2'
     """
     argv = [
         program,
@@ -101,6 +109,7 @@ def command(program: str, request: BaseBackupRequest, *, directory: str, passfil
         "user": request.user,
         "passfile": passfile,
         "application_name": request.application_name,
+        **_KEEPALIVES,
     }
     conninfo.update(request.options)
     return [*argv, "--dbname=" + format_conninfo(conninfo)]
