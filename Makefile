@@ -12,7 +12,7 @@ LINK := $(COLLECTIONS)/ansible_collections/pgtandem/replication
 INVENTORY ?= inventory
 # The longest first. One of Debian's majors and one from elsewhere stand for all; make test-all runs every one.
 SCENARIOS ?= faults default versions-13 versions-18
-ALL_SCENARIOS ?= faults default loopback existing $(addprefix versions-,10 11 12 13 14 15 16 17 18)
+ALL_SCENARIOS ?= faults default loopback existing $(addprefix versions-,10 11 12 13 14 15 16 17 18 19)
 ARGS ?=
 
 export PATH := $(BIN):$(PATH)
