@@ -78,7 +78,7 @@ sanity: venv-test  ## ansible-test sanity on a clean copy
 	tests/run-sanity $(ARGS)
 
 integration: venv-test  ## modules and roles against real servers on loopback
-	pytest tests/integration $(ARGS)
+	pytest tests/integration -n 3 --dist worksteal $(ARGS)
 
 molecule: venv-test  ## scenarios on real hosts in containers (SCENARIOS=...; installs system packages)
 	tests/run-molecule $(SCENARIOS)

@@ -21,7 +21,9 @@ class ActionModule(ActionBase):
     """Resolve one host's variables and read its instance, in one remote run."""
 
     _requires_connection = True
-    _VALID_ARGS = frozenset({"name", "options", "expect", "timeout", "write_position"})
+    _VALID_ARGS = frozenset(
+        {"name", "options", "expect", "timeout", "write_position", "samples", "sample_interval", "sizes"}
+    )
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         task_vars = task_vars or {}
@@ -41,7 +43,7 @@ class ActionModule(ActionBase):
         module_arguments.update(arguments.get("options") or {})
         if not module_arguments["login_password"]:
             del module_arguments["login_password"]
-        for key in ("expect", "timeout", "write_position"):
+        for key in ("expect", "timeout", "write_position", "samples", "sample_interval", "sizes"):
             if key in arguments:
                 module_arguments[key] = arguments[key]
         answer = self._execute_module(
@@ -52,6 +54,7 @@ class ActionModule(ActionBase):
         status = answer.pop("replication", None)
         answer.pop("invocation", None)
         node["status"] = status
+        node["samples"] = answer.get("samples") or []
         result.update(answer, node=node, changed=False)
         return result
 

@@ -10,9 +10,11 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import settle
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._gather import gather
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import live_members
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import clusters_of, settle
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tree import render
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import PASSWORD, defaults, node_from
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import PASSWORD
 
 display = Display()
 
@@ -21,7 +23,7 @@ class ActionModule(ActionBase):
     """Settle the topology from what was read, or show it."""
 
     _requires_connection = False
-    _VALID_ARGS = frozenset({"others", "show"})
+    _VALID_ARGS = frozenset({"accept", "others", "show"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         task_vars = task_vars or {}
@@ -29,10 +31,13 @@ class ActionModule(ActionBase):
         unknown = set(self._task.args) - self._VALID_ARGS
         if unknown:
             raise AnsibleActionFail(f"pg_topology has no option {', '.join(sorted(unknown))}.")
-        nodes = self._nodes(task_vars)
+        nodes = gather(task_vars, self._templar.template, self._task.args.get("others") or [])
         if self._task.args.get("show"):
-            plans = task_vars["pgtandem_topology"]["nodes"]
-            tree = render(plans, {node["name"]: node["status"] for node in nodes})
+            tree = [
+                line
+                for cluster, members in clusters_of(nodes).items()
+                for line in render(cluster, live_members(members))
+            ]
             for line in tree:
                 display.display(line)
             result.update(changed=False, tree=tree)
@@ -40,7 +45,11 @@ class ActionModule(ActionBase):
         try:
             # Not part of the nodes, which are facts and get printed.
             variables = {node["name"]: task_vars["hostvars"][node["name"]] for node in nodes}
-            topology = settle(nodes, {name: str(of.get(PASSWORD) or "") for name, of in variables.items()})
+            topology = settle(
+                nodes,
+                {name: str(of.get(PASSWORD) or "") for name, of in variables.items()},
+                accept=[str(kind) for kind in self._task.args.get("accept") or []],
+            )
         except ReplicationError as error:
             result.update(failed=True, **error.result())
             return result
@@ -51,28 +60,3 @@ class ActionModule(ActionBase):
             display.warning(note)
         result.update(changed=False, topology=topology)
         return result
-
-    def _nodes(self, task_vars: dict[str, t.Any]) -> list[dict[str, t.Any]]:
-        """Every host of the two groups: as it was read in this run, else as the inventory has it."""
-        groups, hostvars = task_vars["groups"], task_vars["hostvars"]
-        read = {
-            answer["node"]["name"]: answer["node"]
-            for answer in self._task.args.get("others") or []
-            if isinstance(answer, dict) and "node" in answer
-        }
-        nodes = []
-        for name in self._members(task_vars):
-            seen = hostvars[name].get("pgtandem_node") or read.get(name)
-            if seen is None:
-                variables = hostvars[name]
-                seen = node_from(name, lambda key, default, of=variables: of.get(key, default), groups)
-            nodes.append(seen)
-        return nodes
-
-    def _members(self, task_vars: dict[str, t.Any]) -> list[str]:
-        filled = defaults()
-        names: list[str] = []
-        for key in ("pgtandem_primary_group", "pgtandem_standby_group"):
-            group = self._templar.template(task_vars.get(key, filled[key]))
-            names += [name for name in task_vars["groups"].get(group, []) if name not in names]
-        return names

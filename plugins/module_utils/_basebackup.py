@@ -3,17 +3,29 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to the collection pgtandem.replication: nothing here is an interface for others.
-"""Seed a standby's data directory from its upstream (manual, pg_basebackup). Observe, plan, apply, report."""
+"""Seed a standby's data directory from its upstream (manual, pg_basebackup). Observe, plan, apply, report.
+
+The copy itself is a job of the host's own. What is here starts it or finds it running, waits as long as it is told to,
+and takes over what it left; every run of the module may do any part of that.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-import shutil
-import tempfile
+import time
 import typing as t
-from dataclasses import dataclass, field
+import uuid
 
+from ansible_collections.pgtandem.replication.plugins.module_utils import _job
+from ansible_collections.pgtandem.replication.plugins.module_utils._backup_command import (
+    BaseBackupRequest,
+    backup_command,
+    verify_command,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._backup_job import FILLING
+from ansible_collections.pgtandem.replication.plugins.module_utils._bytes import shown_bytes
 from ansible_collections.pgtandem.replication.plugins.module_utils._conf import parse_lines
 from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import (
     DirectoryEvidence,
@@ -23,96 +35,33 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._data_directo
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._database import (
     Identity,
-    Target,
     driver_name,
-    identify_system,
 )
-from ansible_collections.pgtandem.replication.plugins.module_utils._errors import (
-    CommandFailed,
-    DatabaseError,
-    ReplicationError,
-)
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
-from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import Incoming, filling
-from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import format_conninfo, passfile_line
-from ansible_collections.pgtandem.replication.plugins.module_utils._server import look_at_directory, require_free_port
-from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
-    client_serves,
-    major_text,
-    parse_program_version,
-    same_major,
-    supports,
+from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import Incoming, read_marker, try_lock
+from ansible_collections.pgtandem.replication.plugins.module_utils._preflight import (
+    Ready,
+    UpstreamNotReady,
+    preflight,
+    total_bytes,
 )
+from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import passfile_line
+from ansible_collections.pgtandem.replication.plugins.module_utils._server import look_at_directory
+from ansible_collections.pgtandem.replication.plugins.module_utils._versions import supports
 
 #: What a copied postgresql.auto.conf may say about whom the upstream itself once followed.
 _RECOVERY_PARAMETERS = re.compile(
     r"^(primary_conninfo|primary_slot_name|restore_command|recovery_.*|promote_trigger_file)$"
 )
 
-
-#: pg_basebackup waits for data without a limit, and the kernel first asks after two hours whether the other side is
-#: there. With these a copy fails within a minute after the network did.
-_KEEPALIVES = {"keepalives_idle": "20", "keepalives_interval": "10", "keepalives_count": "3"}
-
-
-@dataclass(frozen=True)
-class BaseBackupRequest:
-    """What to copy, from where."""
-
-    host: str
-    port: int
-    user: str
-    password: str | None
-    application_name: str
-    slot: str | None = None
-    checkpoint: str = "fast"
-    max_rate: str | None = None
-    wal_directory: str | None = None
-    tablespace_mapping: t.Mapping[str, str] = field(default_factory=dict)
-    #: The system that the upstream must be, where that is known.
-    system_identifier: str | None = None
-    options: t.Mapping[str, str] = field(default_factory=dict)
-
-    def shown(self) -> str:
-        """The upstream, for messages."""
-        return f"{self.host}:{self.port}"
-
-
-def command(program: str, request: BaseBackupRequest, *, directory: str, passfile: str) -> list[str]:
-    """pg_basebackup's words; the password is in the file alone.
-
-    >>> request = BaseBackupRequest("pg1", 5432, "replica", None, "pg2", slot="pg2")
-    >>> words = command("pg_basebackup", request, directory="/data", passfile="/pass")
-    >>> words[-2]
-    '--slot=pg2'
-    >>> " ".join(words[-1].split()[:5])
-    '--dbname=host=pg1 port=5432 user=replica passfile=/pass application_name=pg2'
-    """
-    argv = [
-        program,
-        f"--pgdata={directory}",
-        "--format=plain",
-        "--wal-method=stream",
-        f"--checkpoint={request.checkpoint}",
-        "--no-password",
-    ]
-    if request.max_rate:
-        argv.append(f"--max-rate={request.max_rate}")
-    if request.wal_directory:
-        argv.append(f"--waldir={request.wal_directory}")
-    argv += [f"--tablespace-mapping={old}={new}" for old, new in sorted(request.tablespace_mapping.items())]
-    if request.slot:
-        argv.append(f"--slot={request.slot}")
-    conninfo = {
-        "host": request.host,
-        "port": str(request.port),
-        "user": request.user,
-        "passfile": passfile,
-        "application_name": request.application_name,
-        **_KEEPALIVES,
-    }
-    conninfo.update(request.options)
-    return [*argv, "--dbname=" + format_conninfo(conninfo)]
+#: Seconds between two looks at whether the job has ended: the first pause, the longest, and the growth.
+_FIRST_PAUSE = 0.02
+_LONGEST_PAUSE = 0.5
+_GROWTH = 1.3
+#: Seconds after which a lock that no job holds stops the run, and between two looks at who holds it.
+_PATIENCE = 15.0
+_LOOK_EVERY = 1.0
 
 
 def decide(request: BaseBackupRequest, evidence: DirectoryEvidence, upstream: Identity | None) -> str | None:
@@ -138,127 +87,225 @@ def decide(request: BaseBackupRequest, evidence: DirectoryEvidence, upstream: Id
     raise ReplicationError(f"Nothing was copied: {describe(evidence)}. {advice}", data_directory_state=state.value)
 
 
-def _login(request: BaseBackupRequest) -> Identity:
-    """Try the login from here, as pg_basebackup and the standby will make it."""
-    try:
-        identity = identify_system(
-            Target(
-                host=request.host,
-                port=request.port,
-                user=request.user,
-                password=request.password,
-                options=request.options,
+#: After the network or a host was lost the upstream holds the slot for the dead connection until wal_sender_timeout,
+#: 60 s unless it was set.
+_SLOT_BUSY = "is active for PID"
+_SLOT_PATIENCE = 90.0
+
+
+class Waiting(t.NamedTuple):
+    """How long to wait for the copy, and for which."""
+
+    #: Seconds; None waits for its end.
+    timeout: float | None = None
+    #: The copy that an earlier run of the module began or found, None for a first run.
+    job: str | None = None
+
+
+class _Seeding:
+    """One run of the module over one data directory."""
+
+    def __init__(self, host: Host, request: BaseBackupRequest, waiting: Waiting) -> None:
+        self._host = host
+        self._request = request
+        self._directory = host.instance.data_directory
+        #: The copy that this run waits for. Where it fails the run fails, and begins no new one.
+        self._token = waiting.job
+        now = time.monotonic()
+        self._deadline = None if waiting.timeout is None else now + waiting.timeout
+        self._pause = _FIRST_PAUSE
+        self._stranger_since: float | None = None
+        self._looked = 0.0
+        self._ready: Ready | None = None
+        self._actions: list[str] = []
+
+    def run(self) -> dict[str, t.Any]:
+        """Go on from whatever is there until the directory is a standby, or the time is over."""
+        while True:
+            lock = try_lock(self._directory)
+            if lock is not None:
+                try:
+                    result = self._with_lock(Incoming(self._host, lock))
+                finally:
+                    os.close(lock)
+            elif os.path.lexists(self._directory):
+                result = self._without_lock()
+            else:
+                self._prepare()
+                self._host.files.make_folder(self._directory, owner=self._host.instance.os_user, mode=0o700)
+                result = None
+            if result is not None:
+                return result
+
+    def _with_lock(self, incoming: Incoming) -> dict[str, t.Any] | None:
+        """Nobody fills the directory now. None where there is something to wait for again."""
+        self._stranger_since = None
+        evidence = look_at_directory(self._host)
+        if decide(self._request, evidence, None) is None:
+            return _result(self._host, evidence, changed=self._token is not None, actions=self._actions)
+        marker = incoming.marker()
+        # No job is alive, since nobody else has the lock.
+        _job.forget_unit(self._host, marker.get("unit"))
+        purpose = _purpose(self._request.system_identifier or marker.get("system_identifier"))
+        if incoming.is_whole(purpose):
+            return self._take_over(incoming, marker, purpose)
+        if self._token is not None:
+            said = marker.get("message") or "its job ended without a word; it was killed, or the host was restarted"
+            # What is there is of no use, and a disk that is full had better not stay so.
+            incoming.clear()
+            since = marker.get("slot_busy_since") or time.time()
+            if _SLOT_BUSY in said and time.time() - since < _SLOT_PATIENCE:
+                time.sleep(_LOOK_EVERY)
+                self._begin(incoming, self._prepare(again=True), slot_busy_since=since)
+                return None
+            raise ReplicationError(
+                f"The base backup from {self._request.shown()} failed: {said}. Nothing else was touched, and the "
+                "unfinished copy was cleared. Run again to begin a new one."
             )
+        if marker:
+            # Clearing first shows how much room there is.
+            self._actions.append(f"clear the unfinished base backup in {self._directory}")
+            incoming.clear()
+        self._begin(incoming, self._prepare(again=bool(marker)))
+        return None
+
+    def _without_lock(self) -> dict[str, t.Any] | None:
+        """Somebody fills the directory: attach to the job, whoever started it."""
+        now = time.monotonic()
+        if now - self._looked >= _LOOK_EVERY:
+            self._looked = now
+            if _job.kill_orphans(self._host):
+                self._stranger_since = None
+            elif _job.processes_of(self._host).keepers:
+                self._stranger_since = None
+                self._attach(read_marker(self._host))
+            elif self._stranger_since is None:
+                self._stranger_since = now
+            elif now - self._stranger_since > _PATIENCE:
+                raise ReplicationError(
+                    f"Another run is filling {self._directory} right now (it holds the lock on that directory). Wait "
+                    "for its end and run again."
+                )
+        if self._deadline is not None and now >= self._deadline and self._token is not None:
+            return dict(
+                _result(self._host, look_at_directory(self._host), changed=True, actions=self._actions),
+                running=True,
+                job=self._token,
+                progress=_job.read_progress(self._host),
+            )
+        time.sleep(self._pause)
+        self._pause = min(self._pause * _GROWTH, _LONGEST_PAUSE)
+        return None
+
+    def _attach(self, marker: t.Mapping[str, t.Any]) -> None:
+        """Wait for the copy that is under way, unless this run waits for it already."""
+        if marker.get("phase") != FILLING or marker.get("job") in (None, self._token):
+            return
+        theirs, ours = marker.get("system_identifier"), self._request.system_identifier
+        if theirs and ours and theirs != ours:
+            raise ReplicationError(
+                f"A base backup of system {theirs} ({marker.get('upstream')}) is running into {self._directory}, and "
+                f"{self._request.shown()} is system {ours}. Wait for its end, or stop it, and run again."
+            )
+        self._token = marker["job"]
+        self._actions.append(f"wait for the copy of {marker.get('upstream')} that was under way")
+
+    def _prepare(self, *, again: bool = False) -> Ready:
+        if self._ready is None:
+            self._ready = preflight(self._host, self._request, again=again)
+        return self._ready
+
+    def _begin(self, incoming: Incoming, ready: Ready, **facts: t.Any) -> None:
+        request, instance = self._request, self._host.instance
+        self._host.files.set_owner_and_mode(self._directory, owner=instance.os_user, mode=0o700)
+        token = uuid.uuid4().hex[:12]
+        unit = _job.unit_name(self._host)
+        incoming.begin(
+            _purpose(ready.upstream.system_identifier),
+            elsewhere=ready.elsewhere,
+            job=token,
+            unit=unit,
+            upstream=request.shown(),
+            system_identifier=ready.upstream.system_identifier,
+            **facts,
         )
-    except DatabaseError as error:
-        raise DatabaseError(
-            f"This host cannot log in for replication at {request.shown()} as {request.user!r}. The server or libpq "
-            f"says: {error.message}. {_login_advice(error.message)} Nothing was copied.",
-            sqlstate=error.sqlstate,
-        ) from error
-    if request.system_identifier is not None and identity.system_identifier != request.system_identifier:
-        raise ReplicationError(
-            f"{request.shown()} is system {identity.system_identifier}, and the cluster's primary is "
-            f"{request.system_identifier}: the address leads to another server. Nothing was copied."
-        )
-    return identity
+        steps = [
+            _job.Step(
+                backup_command(
+                    instance.client_program("pg_basebackup"),
+                    request,
+                    directory=incoming.path,
+                    passfile=_job.passfile_of(incoming),
+                    client=ready.client,
+                )
+            )
+        ]
+        if request.verify:
+            program = instance.client_program("pg_verifybackup")
+            steps.append(_job.Step(verify_command(program, directory=incoming.path), "verifying"))
+        line = passfile_line(host=request.host, port=request.port, user=request.user, password=request.password or "")
+        _job.start(self._host, incoming, steps, unit=unit, passfile_line=line, total=total_bytes(request))
+        self._token = token
+        self._actions.append(_planned(self._host, request))
+
+    def _take_over(self, incoming: Incoming, marker: t.Mapping[str, t.Any], purpose: str) -> dict[str, t.Any]:
+        """The copy is whole: make it a standby and move it up."""
+        if not incoming.is_moving():
+            _make_standby(self._host, incoming.path)
+            if not self._request.manifest_checksums:
+                # It tells of the moment of the copy, and a standby changes from its first second on.
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(f"{incoming.path}/backup_manifest")
+        if self._token is None:
+            self._actions.append(f"take over the whole copy that an earlier run left in {self._directory}")
+        incoming.finish(purpose)
+        result = _result(self._host, look_at_directory(self._host), changed=True, actions=self._actions)
+        if marker.get("copied") and marker.get("ended"):
+            result["copied_bytes"] = marker["copied"]
+            result["seconds"] = round(marker["ended"] - marker["started"], 1)
+        return result
 
 
-#: What to do about a refused login, by the words of the server or of libpq.
-_LOGIN_ADVICE = (
-    ("password authentication failed", "Check pgtandem_replication_user and pgtandem_replication_password."),
-    ("no password supplied", "Set pgtandem_replication_password."),
-    ("no pg_hba.conf entry", "Let pg_hba.conf on that server admit this host's address; run its role first."),
-    ("Connection refused", "Is that server running, does it listen on this address, and is the port right?"),
-    ("could not translate host name", "Set pgtandem_address of that host to a name or address this host can resolve."),
-    ("timeout expired", "A firewall or a wrong address is likely."),
-    ("number of requested standby connections exceeds max_wal_senders", "Raise max_wal_senders on that server."),
-    ("must be superuser or replication role", "That role lacks REPLICATION; run the primary's role first."),
-)
+def _purpose(system_identifier: str | None) -> str:
+    return f"base backup of system {system_identifier}"
 
 
-def _login_advice(message: str) -> str:
-    return next((advice for words, advice in _LOGIN_ADVICE if words in message), "Check the connection's settings.")
+def _planned(host: Host, request: BaseBackupRequest) -> str:
+    total = total_bytes(request)
+    amount = f"{shown_bytes(total)} from " if total is not None else ""
+    return f"copy {amount}{request.shown()} into {host.instance.data_directory}"
 
 
-def _check_versions(host: Host, request: BaseBackupRequest, upstream: Identity) -> None:
-    if not same_major(host.instance.version, upstream.version):
-        raise ReplicationError(
-            f"{request.shown()} runs PostgreSQL {major_text(upstream.version)} and this host has "
-            f"{host.instance.major}. Physical replication needs one major version: set the same pgtandem_version. "
-            "Nothing was copied."
-        )
-    program = host.instance.client_program("pg_basebackup")
-    if not os.access(program, os.X_OK):
-        raise ReplicationError(
-            f"There is no {program} on this host. Install PostgreSQL's client programs, or name the folder that has "
-            "them in pgtandem_client_bin_directory."
-        )
-    client = parse_program_version(host.runner.run([program, "--version"]).stdout)
-    if not client_serves(client=client, server=upstream.version):
-        raise ReplicationError(
-            f"{program} is of PostgreSQL {major_text(client)} and cannot copy a newer server "
-            f"({major_text(upstream.version)}). Name newer client programs in pgtandem_client_bin_directory."
-        )
+def _foreseen(host: Host, request: BaseBackupRequest, evidence: DirectoryEvidence) -> dict[str, t.Any]:
+    """What a run would do, as far as it can be known without touching anything."""
+    marker = read_marker(host)
+    actions = [_planned(host, request)]
+    note = None
+    if _job.processes_of(host).keepers:
+        actions = [f"wait for the copy of {marker.get('upstream')} that is under way"]
+    else:
+        if classify(evidence) is DirectoryState.INCOMING:
+            actions.insert(0, f"clear the unfinished base backup in {host.instance.data_directory}")
+        # The packages that a real run would have installed by now may not be there.
+        elif host.instance.installed and driver_name():
+            try:
+                preflight(host, request)
+            except (DatabaseError, UpstreamNotReady) as error:
+                # Before the first run there may be no server, role or rule yet, and check mode changes none of that.
+                note = error.message
+    return _result(host, evidence, changed=True, actions=actions, note=note)
 
 
-def seed(host: Host, request: BaseBackupRequest, *, check_mode: bool) -> dict[str, t.Any]:
+def seed(
+    host: Host, request: BaseBackupRequest, *, check_mode: bool, waiting: Waiting | None = None
+) -> dict[str, t.Any]:
     """Make the data directory a standby of the upstream's system, unless it is one."""
     evidence = look_at_directory(host)
-    if decide(request, evidence, None) is None:
+    if decide(request, evidence, None) is None and (waiting is None or waiting.job is None):
         return _result(host, evidence, changed=False, actions=[])
-    # A copy that cannot be started would only be in the way.
-    require_free_port(host)
-    action = f"copy {request.shown()} into {host.instance.data_directory}"
-    if classify(evidence) is DirectoryState.INCOMING:
-        action = f"clear the unfinished base backup in {host.instance.data_directory} and " + action
-    if check_mode and not (host.instance.installed and driver_name()):
-        # The packages that a real run would have installed by now are not there.
-        return _result(host, evidence, changed=True, actions=[action])
-    try:
-        upstream = _login(request)
-    except DatabaseError as error:
-        # Before the first run there may be no server, role or rule yet, and check mode changes none of that.
-        if not check_mode:
-            raise
-        return _result(host, evidence, changed=True, actions=[action], note=error.message)
-    decide(request, evidence, upstream)
-    _check_versions(host, request, upstream)
     if check_mode:
-        return _result(host, evidence, changed=True, actions=[action])
-    with filling(host) as incoming:
-        purpose = f"base backup of system {upstream.system_identifier}"
-        if not incoming.is_whole(purpose):
-            incoming.begin(purpose)
-            _copy(host, request, incoming)
-            _make_standby(host, incoming.path)
-        incoming.finish(purpose)
-    return _result(host, look_at_directory(host), changed=True, actions=[action])
-
-
-def _copy(host: Host, request: BaseBackupRequest, incoming: Incoming) -> None:
-    """Run pg_basebackup with a password file that lives as long as the copy."""
-    owner = host.instance.os_user
-    folder = tempfile.mkdtemp(prefix="pgtandem-")
-    try:
-        host.files.set_owner_and_mode(folder, owner=owner, mode=0o700)
-        passfile = f"{folder}/pass"
-        line = passfile_line(host=request.host, port=request.port, user=request.user, password=request.password or "")
-        host.files.write_text(passfile, line + "\n", owner=owner, mode=0o600)
-        program = host.instance.client_program("pg_basebackup")
-        host.runner.run(
-            command(program, request, directory=incoming.path, passfile=passfile),
-            user=owner,
-            keep_open=[incoming.lock],
-        )
-    except CommandFailed as error:
-        said = "; ".join(line.strip() for line in str(error.details.get("stderr", "")).splitlines() if line.strip())
-        raise ReplicationError(
-            f"The base backup from {request.shown()} failed: {said or error.message}. Nothing else was touched; the "
-            "unfinished copy is cleared by the next run."
-        ) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        return _foreseen(host, request, evidence)
+    return _Seeding(host, request, waiting or Waiting()).run()
 
 
 def _make_standby(host: Host, directory: str) -> None:
@@ -293,4 +340,5 @@ def _result(
         "system_identifier": evidence.control.system_identifier if evidence.control else None,
         "timeline": evidence.control.timeline if evidence.control else None,
         "note": note,
+        "running": False,
     }

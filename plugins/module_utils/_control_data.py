@@ -37,6 +37,9 @@ class ControlData:
     wal_level: str | None
     #: The values that the WAL was written with, which a standby must reach.
     floors: t.Mapping[str, int]
+    #: What the server was built and initdb was run with; a copy fits no other.
+    block_size: int | None = None
+    wal_segment_bytes: int | None = None
 
     def as_result(self) -> dict[str, t.Any]:
         """Plain values for a module's result."""
@@ -50,7 +53,13 @@ class ControlData:
             "wal_log_hints": self.wal_log_hints,
             "wal_level": self.wal_level,
             "floors": dict(self.floors),
+            "block_size": self.block_size,
+            "wal_segment_bytes": self.wal_segment_bytes,
         }
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdigit() else None
 
 
 def parse_control_data(text: str) -> ControlData:
@@ -81,4 +90,6 @@ def parse_control_data(text: str) -> ControlData:
             for line, name in _FLOOR_LINES.items()
             if values.get(line, "").isdigit() and not shifted
         },
+        block_size=_number(values.get("Database block size")),
+        wal_segment_bytes=_number(values.get("Bytes per WAL segment")),
     )

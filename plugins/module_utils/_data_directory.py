@@ -18,9 +18,11 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._control_data
 INCOMING = "pgtandem-incoming"
 #: Beside it: who is copying what, written before the copy begins. It proves that the folder is ours.
 INCOMING_MARKER = "pgtandem-incoming.json"
+#: Beside both: the folder of the job that fills it.
+JOB = "pgtandem-job"
 
 #: A file system's own entries, which a fresh mount point holds.
-_NOT_DATA = frozenset({"lost+found"})
+NOT_DATA = frozenset({"lost+found"})
 
 
 class DirectoryState(str, Enum):
@@ -62,7 +64,7 @@ def classify(evidence: DirectoryEvidence) -> DirectoryState:
         return DirectoryState.ABSENT
     if not evidence.is_directory:
         return DirectoryState.FOREIGN
-    entries = set(evidence.entries) - _NOT_DATA
+    entries = set(evidence.entries) - NOT_DATA
     if not entries:
         return DirectoryState.EMPTY
     if INCOMING in entries or INCOMING_MARKER in entries:

@@ -215,32 +215,51 @@ class Identity(t.NamedTuple):
     version: int
 
 
-def identify_system(target: Target) -> Identity:
-    """Log in for replication, which proves that a standby could, and ask the server who it is."""
+def identify_system(target: Target, *, sessions: int = 1) -> Identity:
+    """Log in for replication, which proves that a standby could, and ask the server who it is.
+
+    C(sessions) are opened at once, which proves that so many WAL senders are free.
+    """
     require_driver()
+    opened: list[t.Any] = []
     with _account_of(target):
-        if _DRIVER == "psycopg":
-            try:
-                with psycopg.connect(**target.arguments(replication=True), autocommit=True) as connection:
-                    answer = connection.pgconn.exec_(b"IDENTIFY_SYSTEM")
-                    # A replication session ends its result with other tags than a query; the values say enough.
-                    values = [(answer.get_value(0, column) or b"").decode() for column in range(3)]
-                    version = connection.info.server_version
-            except psycopg.Error as error:
-                raise DatabaseError(_server_line(error), sqlstate=error.sqlstate) from error
-            return Identity(values[0], int(values[1]), values[2], version)
         try:
-            session = psycopg2.connect(
-                connection_factory=psycopg2.extras.PhysicalReplicationConnection,
-                **{name: value for name, value in target.arguments(replication=False).items() if name != "dbname"},
-            )
-            try:
-                with session.cursor() as cursor:
-                    cursor.execute("IDENTIFY_SYSTEM")
-                    row = cursor.fetchone()
-                version = session.server_version
-            finally:
+            for _number in range(sessions):
+                opened.append(_replication_session(target))
+            return _identity_from(opened[-1])
+        finally:
+            for session in opened:
                 session.close()
-        except psycopg2.Error as error:
-            raise DatabaseError(_server_line(error), sqlstate=error.pgcode) from error
-        return Identity(str(row[0]), int(row[1]), str(row[2]), int(version))
+
+
+def _replication_session(target: Target) -> t.Any:
+    if _DRIVER == "psycopg":
+        try:
+            return psycopg.connect(**target.arguments(replication=True), autocommit=True)
+        except psycopg.Error as error:
+            raise DatabaseError(_server_line(error), sqlstate=error.sqlstate) from error
+    try:
+        return psycopg2.connect(
+            connection_factory=psycopg2.extras.PhysicalReplicationConnection,
+            **{name: value for name, value in target.arguments(replication=False).items() if name != "dbname"},
+        )
+    except psycopg2.Error as error:
+        raise DatabaseError(_server_line(error), sqlstate=error.pgcode) from error
+
+
+def _identity_from(session: t.Any) -> Identity:
+    if _DRIVER == "psycopg":
+        try:
+            answer = session.pgconn.exec_(b"IDENTIFY_SYSTEM")
+            # A replication session ends its result with other tags than a query; the values say enough.
+            values = [(answer.get_value(0, column) or b"").decode() for column in range(3)]
+        except psycopg.Error as error:
+            raise DatabaseError(_server_line(error), sqlstate=error.sqlstate) from error
+        return Identity(values[0], int(values[1]), values[2], session.info.server_version)
+    try:
+        with session.cursor() as cursor:
+            cursor.execute("IDENTIFY_SYSTEM")
+            row = cursor.fetchone()
+    except psycopg2.Error as error:
+        raise DatabaseError(_server_line(error), sqlstate=error.pgcode) from error
+    return Identity(str(row[0]), int(row[1]), str(row[2]), int(session.server_version))

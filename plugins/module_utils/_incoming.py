@@ -8,7 +8,8 @@ ours, or the whole.
 
 Everything grows in one folder inside the data directory. When it is whole, its entries move up, the control file's
 folder last, since a server does not start without it. A lock on the data directory is held all the while, and by the
-programs that fill it, so that it ends with the last of them.
+programs that fill it, so that it ends with the last of them. Folders elsewhere, of tablespaces and of the WAL, are
+written down before anything is put into them, and only what was absent or empty then is ever cleared.
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import time
 import typing as t
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._backup_job import COPIED, FILLING
 from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import (
     INCOMING,
     INCOMING_MARKER,
+    JOB,
+    NOT_DATA,
     DirectoryState,
     classify,
     describe,
@@ -32,48 +37,59 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._errors impor
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import look_at_directory
 
+#: Everything has arrived and is being moved up.
+WHOLE = "whole"
+
 _LAST = ("PG_VERSION", "global")
+#: What a base backup puts into the folder of a tablespace or of the WAL; nothing else is cleared there.
+_OURS_ELSEWHERE = re.compile(
+    r"^(PG_[0-9.]+_\d+|[0-9A-F]{24}(\.partial|\.tmp)?|[0-9A-F]{8}\.history(\.tmp)?|archive_status|summaries)$"
+)
+
+
+class Elsewhere(t.NamedTuple):
+    """A folder outside the data directory that is filled too."""
+
+    path: str
+    #: Empty when we began; otherwise it was absent.
+    existed: bool
 
 
 class Incoming:
-    """A data directory that is being filled. Make one with C(filling)."""
+    """A data directory that is being filled. C(lock) is the descriptor that holds its lock."""
 
     def __init__(self, host: Host, lock: int) -> None:
         self._host = host
         self._directory = host.instance.data_directory
-        #: The descriptor that holds the lock; programs that write here inherit it.
+        #: Programs that write here inherit it.
         self.lock = lock
         #: Where the new cluster grows.
         self.path = f"{self._directory}/{INCOMING}"
-
-    @property
-    def _marker(self) -> str:
-        return f"{self._directory}/{INCOMING_MARKER}"
+        #: What the job needs: its program, its password file, its log.
+        self.folder = f"{self._directory}/{JOB}"
+        #: What is on disk about it.
+        self.marker_path = f"{self._directory}/{INCOMING_MARKER}"
 
     def _write_marker(self, content: t.Mapping[str, t.Any]) -> None:
         self._host.files.write_text(
-            self._marker, json.dumps(content, sort_keys=True) + "\n", owner=self._host.instance.os_user, mode=0o600
+            self.marker_path, json.dumps(content, sort_keys=True) + "\n", owner=self._host.instance.os_user, mode=0o600
         )
 
-    def _read_marker(self) -> dict[str, t.Any]:
-        try:
-            found = json.loads(self._host.files.read_text(self._marker) or "{}")
-        except ValueError:
-            return {}
-        return found if isinstance(found, dict) else {}
+    def marker(self) -> dict[str, t.Any]:
+        """What is on disk about the filling, empty where there is nothing."""
+        return read_marker(self._host)
 
     def is_whole(self, purpose: str) -> bool:
-        """Whether an earlier run had everything for this purpose and was stopped while moving it up.
+        """Whether an earlier run had everything for this purpose and was stopped before all of it was moved up.
 
         What was whole for another purpose is not used, and once some of it has moved up it is not cleared either.
         """
-        marker = self._read_marker()
-        if marker.get("phase") != "whole":
+        marker = self.marker()
+        if marker.get("phase") not in (COPIED, WHOLE):
             return False
         if marker.get("purpose") == purpose:
             return True
-        moved = sorted(set(os.listdir(self._directory)) - {INCOMING, INCOMING_MARKER, "lost+found"})
-        if moved:
+        if self.is_moving() and self._others():
             raise ReplicationError(
                 f"{self._directory} holds the result of '{marker.get('purpose')}', which an earlier run was about to "
                 f"finish, and now '{purpose}' is asked for. Nothing was changed. Run again with the inventory of that "
@@ -81,22 +97,101 @@ class Incoming:
             )
         return False
 
-    def begin(self, purpose: str) -> None:
+    def _others(self) -> set[str]:
+        """What lies in the data directory beside the copy itself."""
+        return set(self._host.files.list_names(self._directory)) - {INCOMING, INCOMING_MARKER, JOB} - NOT_DATA
+
+    def is_moving(self) -> bool:
+        """Whether some of it may have been moved up already."""
+        return self.marker().get("phase") == WHOLE
+
+    def begin(self, purpose: str, *, elsewhere: t.Sequence[Elsewhere] = (), **facts: t.Any) -> None:
         """Clear what an earlier run of ours left and say on disk what is about to be done, such as C(initdb)."""
-        if os.path.lexists(self.path):
-            shutil.rmtree(self.path)
-        self._write_marker({"phase": "filling", "purpose": purpose, "started": time.time(), "pid": os.getpid()})
+        self.clear()
+        self._write_marker(
+            dict(
+                facts,
+                phase=FILLING,
+                purpose=purpose,
+                started=time.time(),
+                elsewhere=[{"path": place.path, "existed": place.existed} for place in elsewhere],
+            )
+        )
+        owner = self._host.instance.os_user
+        for place in elsewhere:
+            if not place.existed:
+                self._host.files.make_folder(place.path, owner=owner, mode=0o700)
+            elif not self._host.files.owned_by(place.path, owner):
+                self._host.files.set_owner_and_mode(place.path, owner=owner, mode=0o700)
+
+    def clear(self) -> None:
+        """Remove what an earlier filling left; the marker stays until the next one begins or nothing is left to do."""
+        for place in self.marker().get("elsewhere", ()):
+            self._clear_elsewhere(Elsewhere(place["path"], place["existed"]))
+        for path in (self.path, self.folder):
+            if os.path.lexists(path):
+                shutil.rmtree(path)
+
+    def _clear_elsewhere(self, place: Elsewhere) -> None:
+        if not os.path.isdir(place.path) or os.path.islink(place.path):
+            return
+        for name in os.listdir(place.path):
+            path = f"{place.path}/{name}"
+            if not _OURS_ELSEWHERE.match(name):
+                continue
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
+        if not place.existed and not os.listdir(place.path):
+            os.rmdir(place.path)
 
     def finish(self, purpose: str) -> None:
         """Move the whole cluster up. Safe to repeat from any point."""
-        self._write_marker({"phase": "whole", "purpose": purpose})
         names = self._host.files.list_names(self.path)
+        present = self._others()
+        # Renaming replaces, and what somebody else put here meanwhile is theirs.
+        strange = present.intersection(names) if self.is_moving() else present
+        if strange:
+            raise ReplicationError(
+                f"The copy in {self.path} is whole, but {self._directory} holds {', '.join(sorted(strange)[:3])} "
+                "meanwhile, which nobody of this collection put there. Take that away and run again; the copy is kept."
+            )
+        self._write_marker(dict(self.marker(), phase=WHOLE, purpose=purpose))
         for name in [name for name in names if name not in _LAST] + [name for name in _LAST if name in names]:
             os.rename(f"{self.path}/{name}", f"{self._directory}/{name}")
         self._host.files.sync_folder(self._directory)
-        if os.path.isdir(self.path):
-            os.rmdir(self.path)
-        self._host.files.remove_file(self._marker)
+        for path in (self.path, self.folder):
+            if os.path.isdir(path):
+                shutil.rmtree(path)
+        self._host.files.remove_file(self.marker_path)
+
+
+def read_marker(host: Host) -> dict[str, t.Any]:
+    """The marker of a data directory, empty where there is none or it is damaged."""
+    text = host.files.read_text(f"{host.instance.data_directory}/{INCOMING_MARKER}")
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def try_lock(directory: str) -> int | None:
+    """The lock of a data directory, None while somebody else has it or there is no directory. Close it to end it."""
+    try:
+        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
 
 
 @contextlib.contextmanager
@@ -105,15 +200,13 @@ def filling(host: Host) -> t.Iterator[Incoming]:
     directory = host.instance.data_directory
     if not os.path.lexists(directory):
         host.files.make_folder(directory, owner=host.instance.os_user, mode=0o700)
-    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    lock = try_lock(directory)
+    if lock is None:
+        raise ReplicationError(
+            f"Another run is filling {directory} right now (it holds the lock on that directory). "
+            "Wait for its end and run again."
+        )
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ReplicationError(
-                f"Another run is filling {directory} right now (it holds the lock on that directory). "
-                "Wait for its end and run again."
-            ) from None
         # Only now nobody else can change it, so only now what was seen still counts.
         evidence = look_at_directory(host)
         if classify(evidence) not in (DirectoryState.EMPTY, DirectoryState.INCOMING):

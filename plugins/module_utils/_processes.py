@@ -97,6 +97,29 @@ def children_of(pid: int) -> list[Process]:
     return sorted(found)
 
 
+def processes_with_open(path: str, *, uid: int, gid: int) -> list[Process]:
+    """The processes of an account that have a file or folder open."""
+    wanted = os.path.realpath(path)
+    # Root without CAP_SYS_PTRACE, as in a container, sees less than the account itself.
+    with effective_user(uid, gid):
+        return _processes_with_open(wanted)
+
+
+def _processes_with_open(wanted: str) -> list[Process]:
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        try:
+            links = [os.readlink(f"/proc/{name}/fd/{number}") for number in os.listdir(f"/proc/{name}/fd")]
+        except OSError:
+            continue
+        title = title_of(int(name)) if wanted in links else None
+        if title:
+            found.append(Process(int(name), title))
+    return sorted(found)
+
+
 _ROLE_TITLES = (
     ("walsender", re.compile(r"\bwal ?sender\b")),
     ("walreceiver", re.compile(r"\bwal ?receiver\b")),

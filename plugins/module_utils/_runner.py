@@ -47,6 +47,10 @@ class Runner(ABC):
         """Run it; with C(check) a status other than zero raises C(CommandFailed). C(keep_open) are descriptors that
         the program inherits."""
 
+    def words_as(self, argv: t.Sequence[str], *, user: str) -> list[str]:
+        """The words that run a program as C(user), for another program that is to run it."""
+        return as_user(argv, user=user, effective_uid=os.geteuid())
+
 
 def account(user: str) -> pwd.struct_passwd:
     """An account of this host."""

@@ -7,7 +7,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import time
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._control_data import ControlData, parse_control_data
@@ -101,6 +104,32 @@ def look_at_directory(host: Host, *, control: ControlData | None = None) -> Dire
         signal_files=tuple(name for name in SIGNAL_FILES if name in entries),
         running_pid=postmaster.pid if postmaster else None,
     )
+
+
+@contextlib.contextmanager
+def alone_with_cluster(host: Host, *, timeout: float) -> t.Iterator[None]:
+    """Keep other runs off a cluster that is there: two plays at once may both be about to configure and start it."""
+    try:
+        descriptor = os.open(f"{host.instance.data_directory}/PG_VERSION", os.O_RDONLY)
+    except OSError:
+        yield
+        return
+    try:
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise ReplicationError(
+                        f"Another run has been configuring {host.instance.data_directory} for {timeout:g} seconds. "
+                        "Wait for its end and run again."
+                    ) from None
+                time.sleep(0.1)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def require_free_port(host: Host) -> None:

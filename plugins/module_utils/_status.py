@@ -28,6 +28,8 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._data_directo
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._database import (
     Database,
+    Target,
+    connect,
     driver_name,
     require_driver,
 )
@@ -56,6 +58,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._status_queri
     SETTINGS,
     SLOT_COLUMNS,
     current_position_statement,
+    sizes_statement,
     status_statement,
     write_statement,
 )
@@ -138,6 +141,7 @@ def empty_status() -> Status:
         "stale_settings": [],
         "processes": [],
         "collation": None,
+        "sizes": None,
         "written_lsn": None,
     }
 
@@ -150,8 +154,8 @@ def status_without_instance(error: ReplicationError, facts: HostFacts) -> Status
     return status
 
 
-def observe(host: Host, login: Login, *, position: Position = Position.NONE) -> Status:
-    """Look once; C(position) becomes the primary's C(written_lsn)."""
+def observe(host: Host, login: Login, *, position: Position = Position.NONE, sizes: bool = False) -> Status:
+    """Look once; C(position) becomes the primary's C(written_lsn). C(sizes) measures what a base backup would copy."""
     status = empty_status()
     _fill_host(status, host.facts)
     instance = host.instance
@@ -171,15 +175,37 @@ def observe(host: Host, login: Login, *, position: Position = Position.NONE) -> 
     answer = None
     # Without a server of this data directory only an address that the user gave can lead to one.
     if postmaster is not None or login.host or login.unix_socket:
-        answer = _ask(status, host, login, postmaster, position)
+        answer = _ask(status, host, login, postmaster, position, sizes)
     _fill_directory(status, host, answer)
     if postmaster is not None:
         _fill_processes(status, postmaster)
     elif not login.host:
         status["port_taken_by"] = listener_on(instance.port)
     if answer is not None:
-        _fill_answer(status, host, answer)
+        _fill_answer(status, answer, local_port_of)
     _fill_files(status, host)
+    return status
+
+
+def observe_from_afar(target: Target) -> Status:
+    """The same shape from a session alone: what only the server's own host can tell is null."""
+    require_driver()
+    status = empty_status()
+    status["host"] = dict.fromkeys(status["host"])
+    with connect(target) as database:
+        database.execute("SET TimeZone = 'UTC'")
+        answer = _answer_of(database)
+        status.update(
+            running=True, accepts_connections=True, server_version=database.version, major=major_text(database.version)
+        )
+    control = _control_of(answer)
+    if control is not None:
+        status.update(control=control.as_result(), system_identifier=control.system_identifier)
+    _fill_answer(status, answer, lambda _pid: None)
+    place, role = status["data_directory"], status["role"]
+    place.update(path=status["settings"]["data_directory"], state=role, description=f"the server runs as a {role}")
+    if role == "standby":
+        status["upstream"] = _upstream(status, status["settings"]["primary_conninfo"])
     return status
 
 
@@ -190,7 +216,7 @@ def _fill_host(status: Status, facts: HostFacts) -> None:
 
 
 def _ask(
-    status: Status, host: Host, login: Login, postmaster: Postmaster | None, position: Position
+    status: Status, host: Host, login: Login, postmaster: Postmaster | None, position: Position, sizes: bool
 ) -> dict[str, t.Any] | None:
     """The server's own answer, None where it gives none; then the status says why."""
     try:
@@ -206,6 +232,8 @@ def _ask(
                 answer = _answer_of(database)
             elif position is Position.CURRENT:
                 status["written_lsn"] = answer["current"]
+            if sizes:
+                status["sizes"] = json.loads(database.value(sizes_statement(database.version)))
             status.update(
                 running=True,
                 accepts_connections=True,
@@ -295,6 +323,8 @@ def _control_of(answer: dict[str, t.Any]) -> ControlData | None:
         wal_log_hints=settings.get("wal_log_hints") == "on",
         wal_level=settings.get("wal_level"),
         floors={},
+        block_size=told["block_size"],
+        wal_segment_bytes=told["wal_segment_bytes"],
     )
 
 
@@ -311,7 +341,7 @@ def _fill_processes(status: Status, postmaster: Postmaster) -> None:
     ]
 
 
-def _fill_answer(status: Status, host: Host, answer: dict[str, t.Any]) -> None:
+def _fill_answer(status: Status, answer: dict[str, t.Any], port_of: t.Callable[[int], int | None]) -> None:
     titles = {process["pid"]: process["title"] for process in status["processes"]}
     status["role"] = "standby" if answer["in_recovery"] else "primary"
     status["positions"] = {name: answer[name] for name in status["positions"]}
@@ -321,7 +351,7 @@ def _fill_answer(status: Status, host: Host, answer: dict[str, t.Any]) -> None:
             status["settings"][name] = redact_conninfo(status["settings"][name])
     status["pending_restart"] = answer["pending_restart"] or []
     status["collation"] = _collation_of(answer["collation"], t.cast(int, status["server_version"]))
-    status["wal_receiver"] = _receiver_of(answer["receiver"], titles)
+    status["wal_receiver"] = _receiver_of(answer["receiver"], titles, port_of)
     status["timeline"] = _timeline_of(answer)
     status["replay"] = _replay_of(answer)
     reached = _reached(answer)
@@ -362,7 +392,9 @@ def _timeline_of(answer: dict[str, t.Any]) -> int | None:
     return max(told["timeline_id"], told["minimum_recovery_timeline"] or 0) if told else None
 
 
-def _receiver_of(row: dict[str, t.Any] | None, titles: t.Mapping[int, str]) -> dict[str, t.Any] | None:
+def _receiver_of(
+    row: dict[str, t.Any] | None, titles: t.Mapping[int, str], port_of: t.Callable[[int], int | None]
+) -> dict[str, t.Any] | None:
     if row is None:
         return None
     receiver = {column.name: row[column.name] for column in RECEIVER_COLUMNS}
@@ -372,7 +404,7 @@ def _receiver_of(row: dict[str, t.Any] | None, titles: t.Mapping[int, str]) -> d
         # Before 11 no column names the sender; the connection string does, where it names just one.
         if said and receiver["sender_host"] is None:
             receiver.update(sender_host=said["host"], sender_port=said["port"])
-    return dict(receiver, process=titles.get(row["pid"]), local_port=local_port_of(row["pid"]))
+    return dict(receiver, process=titles.get(row["pid"]), local_port=port_of(row["pid"]))
 
 
 def _replay_of(answer: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -421,13 +453,18 @@ def _fill_files(status: Status, host: Host) -> None:
         if status["timeline"] is not None:
             status["timeline_history"] = _timeline_history(files, instance.data_directory, status["timeline"])
         if status["role"] == "standby":
-            receiver = status["wal_receiver"]
-            if receiver and receiver["sender_host"]:
-                status["upstream"] = {"host": receiver["sender_host"], "port": receiver["sender_port"]}
-            else:
-                status["upstream"] = upstream_of(status["settings"]["primary_conninfo"] or _conninfo_on_disk(host))
+            conninfo = status["settings"]["primary_conninfo"]
+            status["upstream"] = _upstream(status, conninfo) or upstream_of(_conninfo_on_disk(host))
     except OSError as error:
         status["data_directory"]["error"] = str(error)
+
+
+def _upstream(status: Status, conninfo: str | None) -> dict[str, t.Any] | None:
+    """What a standby follows, from its WAL receiver or else from its setting."""
+    receiver = status["wal_receiver"]
+    if receiver and receiver["sender_host"]:
+        return {"host": receiver["sender_host"], "port": receiver["sender_port"]}
+    return upstream_of(conninfo)
 
 
 def _conninfo_on_disk(host: Host) -> str | None:
@@ -483,4 +520,11 @@ def parse_history(text: str) -> list[dict[str, t.Any]]:
     return [{"timeline": int(number), "lsn": lsn, "reason": reason.strip()} for number, lsn, reason in found]
 
 
-__all__ = ("empty_status", "observe", "parse_history", "status_without_instance", "upstream_of")
+__all__ = (
+    "empty_status",
+    "observe",
+    "observe_from_afar",
+    "parse_history",
+    "status_without_instance",
+    "upstream_of",
+)

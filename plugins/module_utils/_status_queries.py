@@ -197,8 +197,9 @@ def status_statement(version: int) -> str:
         control = (
             "(SELECT row_to_json(q) FROM (SELECT s.system_identifier::text, c.timeline_id, "
             f"c.checkpoint_{lsn} AS checkpoint_lsn, r.min_recovery_end_{lsn} AS minimum_recovery_lsn, "
-            "r.min_recovery_end_timeline AS minimum_recovery_timeline "
-            "FROM pg_control_system() s, pg_control_checkpoint() c, pg_control_recovery() r) q)"
+            "r.min_recovery_end_timeline AS minimum_recovery_timeline, i.database_block_size AS block_size, "
+            "i.bytes_per_wal_segment AS wal_segment_bytes FROM pg_control_system() s, pg_control_checkpoint() c, "
+            "pg_control_recovery() r, pg_control_init() i) q)"
         )
     members = {
         "in_recovery": "pg_is_in_recovery()",
@@ -226,6 +227,22 @@ def status_statement(version: int) -> str:
         f"SELECT json_build_object({pairs})::text FROM (SELECT "
         f"json_object_agg(name, current_setting(name)) FILTER (WHERE name IN ({names})) AS settings, "
         f"json_agg(name ORDER BY name) FILTER (WHERE {pending}) AS pending FROM pg_settings) p"
+    )
+
+
+def sizes_statement(version: int) -> str:
+    """How much a base backup copies; the server looks at every file, so it is asked only on demand.
+
+    The tablespaces pg_default and pg_global have no place of their own: they are in the data directory.
+    """
+    wal = "(SELECT sum(size)::bigint FROM pg_ls_waldir())" if supports(version, "list_wal_directory") else "NULL"
+    return (
+        "WITH sizes AS (SELECT spcname AS name, pg_tablespace_location(oid) AS location, "
+        "pg_tablespace_size(oid) AS bytes FROM pg_tablespace) SELECT json_build_object("
+        "'data_bytes', (SELECT sum(q.bytes)::bigint FROM sizes q WHERE q.location = ''), "
+        f"'wal_bytes', {wal}, "
+        "'tablespaces', (SELECT coalesce(json_agg(row_to_json(q)), '[]'::json) "
+        "FROM (SELECT name, location, bytes FROM sizes WHERE location <> '' ORDER BY name) q))::text"
     )
 
 

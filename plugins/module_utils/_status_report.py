@@ -33,6 +33,10 @@ class Request:
     timeout: float
     stable: float
     position: Position
+    sizes: bool
+    #: How often to look for the series, and the seconds between two looks.
+    samples: int = 1
+    interval: float = 1.0
 
     @classmethod
     def make(
@@ -43,7 +47,10 @@ class Request:
         timeout: float,
         stable: float,
         write_position: bool,
+        sizes: bool,
         check_mode: bool,
+        samples: int = 1,
+        interval: float = 1.0,
     ) -> Request:
         """From a module's parameters."""
         position = Position.NONE
@@ -57,6 +64,9 @@ class Request:
             timeout=timeout if watched else 0.0,
             stable=stable if watched else 0.0,
             position=position,
+            sizes=sizes,
+            samples=samples,
+            interval=interval,
         )
 
 
@@ -66,7 +76,9 @@ def report(host: Host, request: Request, clock: Clock | None = None) -> dict[str
 
     def look() -> Status:
         nonlocal written
-        status = observe(host, request.login, position=Position.NONE if written else request.position)
+        status = observe(
+            host, request.login, position=Position.NONE if written else request.position, sizes=request.sizes
+        )
         # One position is enough: later looks are to see it replayed, not to write another.
         written = status["written_lsn"] = written or status["written_lsn"]
         return status
@@ -78,7 +90,47 @@ def report(host: Host, request: Request, clock: Clock | None = None) -> dict[str
         stable=request.stable,
         clock=clock,
     )
-    return _result(outcome.seen, request, outcome.seconds, lambda: _cause(host, outcome.seen, request.wanted))
+    result = _result(outcome.seen, request, outcome.seconds, lambda: _cause(host, outcome.seen, request.wanted))
+    if request.samples > 1:
+        result["replication"], result["samples"] = take_samples(
+            outcome.seen,
+            lambda: observe(host, request.login),
+            count=request.samples,
+            interval=request.interval,
+            clock=clock or Clock(),
+        )
+        result["replication"]["written_lsn"] = written
+    return result
+
+
+def take_samples(
+    first: Status, look: t.Callable[[], Status], *, count: int, interval: float, clock: Clock
+) -> tuple[Status, list[dict[str, t.Any]]]:
+    """Look at the lag again and again; the last look, and the series with the first one in it."""
+    start = clock.monotonic()
+    status, series = first, [sample_of(first, 0.0)]
+    for number in range(1, count):
+        clock.sleep(max(0.0, start + number * interval - clock.monotonic()))
+        status = look()
+        series.append(sample_of(status, clock.monotonic() - start))
+    return status, series
+
+
+def sample_of(status: Status, seconds: float) -> dict[str, t.Any]:
+    """What one look says of lag: the server's own, and what it knows of those that follow it."""
+    return {
+        "seconds": round(seconds, 3),
+        "lag_bytes": status["replay"]["lag_bytes"],
+        "lag_seconds": status["replay"]["lag_seconds"],
+        "standbys": [
+            {
+                "application_name": row["application_name"],
+                "lag_bytes": row["lag_bytes"],
+                "lag_seconds": row["replay_lag_seconds"],
+            }
+            for row in status["wal_senders"]
+        ],
+    }
 
 
 def report_without_instance(status: Status, request: Request) -> dict[str, t.Any]:
@@ -90,7 +142,13 @@ def _result(
     status: Status, request: Request, seconds: float, find_cause: t.Callable[[], Cause | None]
 ) -> dict[str, t.Any]:
     missing = unmet(status, request.wanted)
-    result = {"changed": False, "replication": status, "unmet": missing, "waited_seconds": round(seconds, 3)}
+    result = {
+        "changed": False,
+        "replication": status,
+        "unmet": missing,
+        "waited_seconds": round(seconds, 3),
+        "samples": [],
+    }
     if not missing:
         return result
     cause = find_cause()

@@ -84,8 +84,14 @@ FEATURES: dict[str, Span] = {
     "senders_in_hot_standby": Span(120000),
     "pg_promote": Span(120000),
     "backend_type": Span(100000),
-    # pg_basebackup's default WAL method became "stream".
-    "basebackup_waldir": Span(100000),
+    # pg_basebackup spells its options with "wal"; before it was --xlog-method and --xlogdir (release notes 10).
+    "basebackup_wal_options": Span(100000),
+    "basebackup_slot": Span(90600),
+    "basebackup_no_sync": Span(100000),
+    "basebackup_sync_method": Span(170000),
+    # What a replication connection can be asked about a slot.
+    "read_replication_slot": Span(150000),
+    "list_wal_directory": Span(100000),
 }
 
 
@@ -164,6 +170,15 @@ def supports(version: int, feature: str) -> bool:
     (True, False)
     """
     return FEATURES[feature].holds(version)
+
+
+def since_text(feature: str) -> str:
+    """The major that brought a capability, for messages.
+
+    >>> since_text("backup_manifest")
+    '13'
+    """
+    return major_text(FEATURES[feature].since or OLDEST)
 
 
 def parse_major(text: str) -> int:

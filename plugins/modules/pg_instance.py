@@ -211,6 +211,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._instance imp
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import connection_option_problems
+from ansible_collections.pgtandem.replication.plugins.module_utils._server import alone_with_cluster
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -254,7 +255,8 @@ def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
         result, report = stop_instance(host, timeout=module.params["timeout"], check_mode=module.check_mode)
     else:
         request = request_from(module.params)
-        result, report = ensure_instance(host, request, check_mode=module.check_mode)
+        with alone_with_cluster(host, timeout=request.timeout):
+            result, report = ensure_instance(host, request, check_mode=module.check_mode)
     for warning in report.warnings:
         module.warn(warning)
     result.update(changed=bool(report.actions), actions=report.actions)

@@ -38,6 +38,15 @@ options:
   write_position:
     description: As O(pgtandem.replication.pg_replication_status#module:write_position).
     type: bool
+  sizes:
+    description: As O(pgtandem.replication.pg_replication_status#module:sizes).
+    type: bool
+  samples:
+    description: As O(pgtandem.replication.pg_replication_status#module:samples).
+    type: int
+  sample_interval:
+    description: As O(pgtandem.replication.pg_replication_status#module:sample_interval).
+    type: float
 extends_documentation_fragment:
   - pgtandem.replication.attributes
 attributes:
@@ -148,4 +157,11 @@ node:
         - What was seen, as RV(pgtandem.replication.pg_replication_status#module:replication). Null where the host could
           not be read.
       type: dict
+    unread_reason:
+      description: Why it could not be read, where that is known.
+      type: str
+    samples:
+      description: As RV(pgtandem.replication.pg_replication_status#module:samples).
+      type: list
+      elements: dict
 """

@@ -122,6 +122,12 @@ options:
         once.
     type: float
     default: 0
+  sizes:
+    description:
+      - Measure how much a base backup of this server copies, for M(pgtandem.replication.pg_basebackup). The server
+        looks at every file, which takes seconds on a large one.
+    type: bool
+    default: false
   write_position:
     description:
       - On a primary, write one small transactional message into the WAL and return the position behind it
@@ -132,6 +138,17 @@ options:
       - Before PostgreSQL 9.6, which has no such messages, a transaction without effect is committed.
     type: bool
     default: false
+  samples:
+    description:
+      - Look so many times once O(expect) is met, and return what each look says of lag as RV(samples).
+      - RV(replication) is then that of the last look.
+    type: int
+    default: 1
+  sample_interval:
+    description:
+      - Seconds from one look to the next.
+    type: float
+    default: 1
 seealso:
   - module: pgtandem.replication.pg_basebackup
   - module: pgtandem.replication.pg_replication_role
@@ -301,6 +318,14 @@ replication:
           description: The settings of the primary that a standby must not be below. Empty while the server tells.
           type: dict
           sample: {max_connections: 100, max_wal_senders: 10}
+        block_size:
+          description: Bytes of a page; a server of another build cannot read the directory.
+          type: int
+          sample: 8192
+        wal_segment_bytes:
+          description: Bytes of a WAL segment.
+          type: int
+          sample: 16777216
     running:
       description: Whether the server of this data directory runs.
       type: bool
@@ -703,6 +728,36 @@ replication:
           hosts. C(provider) is V(c) for libc, V(i) for ICU, V(b) for the built-in one.
       type: dict
       sample: {provider: c, locale: en_US.UTF-8, version: "2.36"}
+    sizes:
+      description: How much a base backup of this server copies; null without O(sizes).
+      type: dict
+      contains:
+        data_bytes:
+          description: The data without WAL and without the tablespaces below.
+          type: int
+          sample: 300000000000
+        wal_bytes:
+          description: The WAL that is there at the moment; null before 10.
+          type: int
+          sample: 1073741824
+        tablespaces:
+          description: The tablespaces that have a folder of their own.
+          type: list
+          elements: dict
+          sample: [{"name": "fast", "location": "/ssd/fast", "bytes": 12000000000}]
+          contains:
+            name:
+              description: Name.
+              type: str
+              sample: fast
+            location:
+              description: Its folder on this host.
+              type: str
+              sample: /ssd/fast
+            bytes:
+              description: Its size.
+              type: int
+              sample: 12000000000
     written_lsn:
       description: The position behind the message of O(write_position); null on a standby.
       type: str
@@ -718,6 +773,29 @@ waited_seconds:
   returned: always
   type: float
   sample: 0.012
+samples:
+  description: A series of looks at the lag, oldest first; empty where O(samples) is 1.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    seconds:
+      description: When, counted from the first look.
+      type: float
+      sample: 1.002
+    lag_bytes:
+      description: As RV(replication.replay.lag_bytes).
+      type: int
+      sample: 0
+    lag_seconds:
+      description: As RV(replication.replay.lag_seconds).
+      type: float
+      sample: 0
+    standbys:
+      description: Of each WAL sender its C(application_name), C(lag_bytes) and C(replay_lag_seconds) as C(lag_seconds).
+      type: list
+      elements: dict
+      sample: [{application_name: pg2, lag_bytes: 0, lag_seconds: null}]
 log_line:
   description: The line of a standby's own log that names why it does not stream.
   returned: failure, where such a line is found
@@ -771,6 +849,9 @@ def status_options() -> dict[str, t.Any]:
         "timeout": {"type": "float", "default": 0},
         "stable": {"type": "float", "default": 0},
         "write_position": {"type": "bool", "default": False},
+        "sizes": {"type": "bool", "default": False},
+        "samples": {"type": "int", "default": 1},
+        "sample_interval": {"type": "float", "default": 1},
     }
 
 
@@ -782,7 +863,10 @@ def request_from(module: AnsibleModule) -> Request:
         timeout=module.params["timeout"],
         stable=module.params["stable"],
         write_position=module.params["write_position"],
+        sizes=module.params["sizes"],
         check_mode=module.check_mode,
+        samples=module.params["samples"],
+        interval=module.params["sample_interval"],
     )
 
 

@@ -19,6 +19,13 @@ description:
   - It is a building block of the collection's roles, and its result may change with them.
   - Reads the fact C(pgtandem_node) of each host, which the role C(node) keeps. A host without it counts as not read.
 options:
+  accept:
+    description:
+      - Identifiers of reasons that do not stop, as RV(reasons) has them, for a playbook whose job is that very state.
+      - Where such a reason keeps the primary from being known, the cluster has none and its hosts have no plan.
+    type: list
+    elements: str
+    default: []
   others:
     description: Results of M(pgtandem.replication.pg_node) for hosts that are not part of the play.
     type: list
@@ -26,7 +33,8 @@ options:
     default: []
   show:
     description:
-      - Print the topology as a tree instead of settling it, from the facts C(pgtandem_topology) and C(pgtandem_node).
+      - Print the topology as a tree instead of settling it, as the servers say it themselves, from the facts
+        C(pgtandem_node).
     type: bool
     default: false
 extends_documentation_fragment:
@@ -77,6 +85,12 @@ topology:
       description: The highest level of a standby; V(1) where all follow the primary.
       type: int
       sample: 1
+    clusters:
+      description:
+        - For each cluster its C(primary), the hosts that were not read (C(unread)), whether at least half of them were
+          (C(quorum), without which nothing may be promoted or deleted), and what O(accept) let through (C(accepted)).
+      type: dict
+      sample: {main: {primary: pg1, unread: [], quorum: true, accepted: []}}
     notes:
       description: What the user should know, which is also shown as warnings.
       type: list
@@ -88,6 +102,12 @@ problems:
   type: list
   elements: str
   sample: ["pgtandem_replication_password is not set for pg1, pg2. Set it for the whole cluster, in a vault."]
+reasons:
+  description: The same with an identifier and the hosts of each.
+  returned: failure
+  type: list
+  elements: dict
+  sample: [{id: two-primaries, hosts: [pg1, pg2], text: "Cluster 'main' has two primaries ..."}]
 tree:
   description: The lines that were shown.
   returned: success, with O(show)

@@ -3,15 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to the collection pgtandem.replication: nothing here is an interface for others.
-"""The topology as a tree of lines for a terminal: pure text from what was seen."""
+"""The live topology as a tree of lines for a terminal: pure text."""
 
 from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import lsn_distance
-
-Node = t.Dict[str, t.Any]
+Member = t.Mapping[str, t.Any]
 
 
 def bytes_text(count: int | None) -> str:
@@ -30,59 +28,124 @@ def bytes_text(count: int | None) -> str:
     return f"{value:.1f} TB"
 
 
-def _sender_of(status: t.Mapping[str, t.Any] | None, application: str) -> t.Mapping[str, t.Any] | None:
-    for row in (status or {}).get("wal_senders") or []:
-        if row["application_name"] == application:
-            return t.cast("t.Mapping[str, t.Any]", row)
-    return None
+def seconds_text(seconds: float | None) -> str:
+    """A number of seconds for people.
+
+    >>> seconds_text(0), seconds_text(1.25), seconds_text(4000), seconds_text(None)
+    ('0 s', '1.2 s', '67 min', 'unknown')
+    """
+    if seconds is None:
+        return "unknown"
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds else "0 s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _position(status: Node | None) -> str | None:
-    positions = (status or {}).get("positions") or {}
-    return positions.get("current") or positions.get("replay")
-
-
-def _line(name: str, plan: Node, status: Node | None, upstream_status: Node | None) -> str:
-    place = f"{plan['address']}:{plan['port']}"
-    if not status:
-        return f"{name}  {place}  not read"
-    if not status["running"]:
-        what = status["data_directory"]["description"] or "nothing there"
-        return f"{name}  {place}  {status['role'] or 'no server'}, not running ({what})"
-    words = [name, place, status["role"] or "role unknown", f"timeline {status['timeline']}"]
-    positions = status["positions"]
-    if status["role"] == "primary":
-        words.append(f"at {positions['current']}")
-    else:
-        words.append(f"replayed {positions['replay']}")
-        receiver = status["wal_receiver"]
-        words.append(receiver["status"] if receiver else "not streaming")
-        sender = _sender_of(upstream_status, plan["application_name"])
-        if sender is not None:
-            # Both sides' own positions: what a WAL sender knows of replay is up to wal_receiver_status_interval old.
-            lag = lsn_distance(_position(upstream_status), positions["replay"])
-            words.append(f"{sender['sync_state']}, lag {bytes_text(lag)}")
+def _line(member: Member) -> str:
+    words = [member["name"], f"{member['address']}:{member['port']}"]
+    if not member["read"]:
+        reason = f" ({member['unread_reason']})" if member["unread_reason"] else ""
+        return "  ".join([*words, f"not read{reason}"])
+    if not member["running"]:
+        what = member["description"] or "nothing there"
+        return "  ".join([*words, f"{member['role'] or 'no server'}, not running ({what})"])
+    words += [member["role"] or "role unknown", f"timeline {member['timeline']}"]
+    connection = member["connection"]
+    if connection is None:
+        words.append(f"at {member['position']}")
+        return "  ".join(words)
+    words.append(f"replayed {member['position']}")
+    words.append(connection_text(member))
+    if connection["paused"]:
+        words.append("replay paused")
+    if connection["sync_state"]:
+        lag = bytes_text(connection["lag_bytes"])
+        if connection["lag_seconds"]:
+            lag += f" / {seconds_text(connection['lag_seconds'])}"
+        words.append(f"{connection['sync_state']}, lag {lag}")
+    elif connection["lag_bytes"] is not None:
+        words.append(f"lag {bytes_text(connection['lag_bytes'])}")
+    if connection["slot_name"]:
+        words.append(f"slot {connection['slot_name']}")
     return "  ".join(words)
 
 
-def render(plans: t.Mapping[str, Node], statuses: t.Mapping[str, Node | None]) -> list[str]:
-    """One line a node, standbys below their upstream; one tree a cluster."""
-    lines: list[str] = []
+def connection_text(member: Member) -> str:
+    """How a standby's connection is, in a few words."""
+    connection = member["connection"]
+    if connection["streaming"]:
+        text = "streaming"
+    elif connection["receiver_status"] in (None, "streaming"):
+        text = f"sender {connection['sender_state']}" if connection["sender_state"] else "not streaming"
+    else:
+        text = f"not streaming ({connection['receiver_status']})"
+    upstream = member["upstream"]
+    if upstream["name"] is None and upstream["host"]:
+        text += f" from {upstream['host']}:{upstream['port']}, not a host of this cluster"
+    return text
 
-    def draw(name: str, stem: str, branch: str) -> None:
-        plan = plans[name]
-        upstream = statuses.get(plan["upstream"]["name"]) if plan["upstream"] else None
-        lines.append(branch + _line(name, plan, statuses.get(name), upstream))
-        below = [other for other in plan["downstream"] if other in plans]
-        for position, other in enumerate(below, 1):
+
+def slot_text(slot: t.Mapping[str, t.Any]) -> str:
+    """A slot that no standby of the tree stands for."""
+    words = [f"slot {slot['slot_name']}", slot["slot_type"], "active" if slot["active"] else "inactive"]
+    if slot["wal_status"] not in (None, "reserved"):
+        words.append(str(slot["wal_status"]))
+    words.append(f"keeps {bytes_text(slot['retained_bytes'])}" if slot["restart_lsn"] else "keeps nothing")
+    return "  ".join(words)
+
+
+def _below(member: Member, members: t.Mapping[str, Member]) -> list[tuple[str, Member | None]]:
+    """What stands below a host: its standbys, then slots that none of them uses, then senders to nobody known."""
+    found: list[tuple[str, Member | None]] = [
+        (_line(members[name]), members[name]) for name in member["downstream"] if name in members
+    ]
+    used = {members[name]["connection"]["slot_name"] for name in member["downstream"] if name in members}
+    found += [(slot_text(slot), None) for slot in member["slots"] if slot["slot_name"] not in used]
+    found += [
+        (
+            f"{row['application_name'] or 'unnamed'}  {row['client_addr'] or 'local'}  {row['state']}  "
+            f"{row['sync_state']}, not a host of this cluster",
+            None,
+        )
+        for row in member["strangers"]
+    ]
+    return found
+
+
+def cluster_line(name: str, members: t.Sequence[Member]) -> str:
+    """The head of a cluster's tree."""
+    systems = sorted({member["system_identifier"] for member in members if member["system_identifier"]})
+    majors = sorted({member["major"] for member in members if member["major"]})
+    return (
+        f"cluster {name}  PostgreSQL {', '.join(majors) or 'unknown'}  "
+        f"{'system' if len(systems) < 2 else 'systems'} {', '.join(systems) or 'unknown'}"
+    )
+
+
+def render(name: str, members: t.Sequence[Member]) -> list[str]:
+    """One line a host, standbys below their upstream; what follows nobody known stands at the left."""
+    lines = [cluster_line(name, members)]
+    by_name = {member["name"]: member for member in members}
+    drawn: set[str] = set()
+
+    def draw(member: Member, stem: str, branch: str, line: str) -> None:
+        lines.append(branch + line)
+        drawn.add(member["name"])
+        below = [(text, one) for text, one in _below(member, by_name) if one is None or one["name"] not in drawn]
+        for position, (text, one) in enumerate(below, 1):
             last = position == len(below)
-            draw(other, stem + ("   " if last else "│  "), stem + ("└─ " if last else "├─ "))
+            next_branch = stem + ("└─ " if last else "├─ ")
+            if one is None:
+                lines.append(next_branch + text)
+            else:
+                draw(one, stem + ("   " if last else "│  "), next_branch, text)
 
-    for name in sorted(plans):
-        if plans[name]["role"] == "primary":
-            status = statuses.get(name)
-            system = (status or {}).get("system_identifier") or "unknown"
-            major = (status or {}).get("major") or "?"
-            lines.append(f"cluster {plans[name]['cluster']}  PostgreSQL {major}  system {system}")
-            draw(name, "", "")
+    order = {"primary": 0, "standby": 1}
+    roots = [member for member in members if member["level"] == 0]
+    for member in sorted(roots, key=lambda one: (not one["read"], order.get(one["role"], 2), one["name"])):
+        draw(member, "", "", _line(member))
+    # Standbys that follow each other in a circle have no root.
+    for member in members:
+        if member["name"] not in drawn:
+            draw(member, "", "", _line(member))
     return lines

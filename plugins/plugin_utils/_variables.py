@@ -71,4 +71,6 @@ def node_from(
         "hba_rules": list(values["hba_rules"] or []),
         "options": {key: values[key] if key == "port" else str(values[key]) for key in INSTANCE_VARIABLES},
         "status": None,
+        "unread_reason": None,
+        "samples": [],
     }

@@ -121,6 +121,7 @@ class Site:
         self.nodes: dict[str, Node] = {}
         self.groups: dict[str, list[str]] = {"primary": [], "standby": []}
         self.variables: dict[str, t.Any] = {}
+        self.playbook = "site.yml"
         # The server's account has to enter the folders of the tests; others may, so that what they see can be tested.
         folder.chmod(0o755)
         self.private = folder / "run"
@@ -195,7 +196,7 @@ class Site:
         return {
             "args": [
                 str(Path(sys.executable).with_name("ansible-playbook")),
-                str(ROOT / "playbooks" / "site.yml"),
+                str(ROOT / "playbooks" / self.playbook),
                 "-i",
                 str(self.inventory(**overrides)),
                 *arguments,

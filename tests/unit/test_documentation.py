@@ -23,7 +23,12 @@ README = ROOT / "README.md"
 PAGES = sorted([README, *(ROOT / "docs").rglob("*.md"), *(ROOT / "roles").glob("*/README.md")])
 SPECS = yaml.safe_load((ROOT / "roles/primary/meta/argument_specs.yml").read_text(encoding="utf-8"))
 OPTIONS: dict[str, dict[str, t.Any]] = SPECS["argument_specs"]["main"]["options"]
-ACTIONS = sorted(path.stem for path in (ROOT / "plugins/action").glob("[!_]*.py"))
+#: Action plugins that do all the work. One beside a real module is documented as that module.
+ACTIONS = sorted(
+    path.stem
+    for path in (ROOT / "plugins/action").glob("[!_]*.py")
+    if "def main" not in (ROOT / "plugins/modules" / path.name).read_text(encoding="utf-8")
+)
 
 
 def shown(path: Path) -> str:
@@ -89,9 +94,49 @@ def test_the_table_of_variables_names_every_choice() -> None:
 @every_page
 def test_variables_in_a_page_exist(page: Path) -> None:
     # Facts that the roles keep, and the groups that site.yml makes.
-    others = {"pgtandem_node", "pgtandem_topology"}
+    others = {"pgtandem_node", "pgtandem_topology"} | status_variables() | metric_names()
     named = set(re.findall(r"\bpgtandem_[a-z_]*[a-z]\b", text_of(page)))
     assert sorted(name for name in named - set(OPTIONS) - others if not name.startswith("pgtandem_live")) == []
+
+
+# --- Status ---
+
+STATUS = ROOT / "docs/status.md"
+
+
+def status_variables() -> set[str]:
+    tasks = "".join(text_of(ROOT / f"roles/node/tasks/{name}.yml") for name in ("look", "report"))
+    return set(re.findall(r"\bpgtandem_status_\w+", tasks))
+
+
+def metric_names() -> set[str]:
+    metrics = importlib.import_module(f"{PLUGINS}.plugin_utils._metrics")
+    return {f"pgtandem_{name}" for name in metrics._FAMILIES}
+
+
+def finding_names() -> set[str]:
+    text = "".join(text_of(path) for path in (ROOT / "plugins/plugin_utils").glob("_*.py"))
+    found = set(re.findall(r'Problem\(\s*"([a-z-]+)"', text))
+    found |= set(re.findall(r'"([a-z-]+)",\s*(?:ERROR|WARNING)\b', text))
+    found |= set(re.findall(r'yield \(\s*"([a-z-]+)"', text))
+    found |= set(re.findall(r'\(\s*"([a-z-]+s)",\s*"[^"]*",\s*(?:lambda|_control)', text))
+    return found
+
+
+def test_the_page_about_status_names_every_variable() -> None:
+    assert {row[0].strip("`") for row in rows(STATUS, "Variables")} == status_variables()
+
+
+def test_the_page_about_status_names_every_metric() -> None:
+    assert {name for row in rows(STATUS, "Metrics") for name in code_in(row[0])} == metric_names()
+
+
+def test_the_page_about_status_names_every_finding() -> None:
+    told = {name for row in rows(STATUS, "Findings") for name in code_in(row[0])}
+    # Notes of a run that goes on; what host- and inventory- are together is one row.
+    apart = {"standby-unread", "primary-followed"}
+    named = {name for name in finding_names() if not name.startswith(("host-", "inventory-"))} - apart
+    assert told - {"host-...", "inventory-..."} == named
 
 
 # --- Messages ---

@@ -7,11 +7,11 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.pgtandem.replication.plugins.module_utils._basebackup import (
+from ansible_collections.pgtandem.replication.plugins.module_utils._backup_command import (
     BaseBackupRequest,
-    command,
-    decide,
+    backup_command,
 )
+from ansible_collections.pgtandem.replication.plugins.module_utils._basebackup import decide
 from ansible_collections.pgtandem.replication.plugins.module_utils._control_data import ControlData
 from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import (
     INCOMING,
@@ -112,10 +112,11 @@ def test_the_words_of_a_copy() -> None:
         tablespace_mapping={"/b": "/y", "/a": "/x"},
         options={"sslmode": "verify-full"},
     )
-    words = command("/bin/pg_basebackup", request, directory="/data", passfile="/pass")
+    words = backup_command("/bin/pg_basebackup", request, directory="/data", passfile="/pass", client=120022)
     assert words == [
         "/bin/pg_basebackup", "--pgdata=/data", "--format=plain", "--wal-method=stream", "--checkpoint=spread",
-        "--no-password", "--max-rate=32M", "--waldir=/wal", "--tablespace-mapping=/a=/x", "--tablespace-mapping=/b=/y",
+        "--no-password", "--progress", "--verbose", "--max-rate=32M", "--waldir=/wal",
+        "--tablespace-mapping=/a=/x", "--tablespace-mapping=/b=/y",
         "--dbname=host=fe80::1 port=5433 user='re plica' passfile=/pass application_name=pg2 "
         "keepalives_idle=20 keepalives_interval=10 keepalives_count=3 sslmode=verify-full",
     ]  # fmt: skip

@@ -1,0 +1,168 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""Start the job of a base backup so that it outlives the module, the connection and the controller; find it again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+import typing as t
+
+from ansible_collections.pgtandem.replication.plugins.module_utils import _backup_job
+from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import INCOMING, JOB
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import CommandFailed, ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import Incoming
+from ansible_collections.pgtandem.replication.plugins.module_utils._processes import Process, processes_with_open
+from ansible_collections.pgtandem.replication.plugins.module_utils._runner import account
+
+#: Where a Python may be that the account of PostgreSQL can run, where Ansible's own is closed to it.
+_PYTHONS = ("/usr/bin/python3", "/usr/libexec/platform-python", "/usr/local/bin/python3")
+
+
+class Step(t.NamedTuple):
+    """A program of the job. C(phase) is what its running is called; empty where it says that itself."""
+
+    argv: list[str]
+    phase: str = ""
+
+
+def _source() -> str:
+    """The program's text, also out of the archive in which Ansible sends a module."""
+    text = t.cast(t.Any, _backup_job).__loader__.get_source(_backup_job.__name__)
+    return t.cast(str, text)
+
+
+def _python(host: Host) -> str:
+    for candidate in (sys.executable, *_PYTHONS):
+        if not candidate or not os.path.exists(candidate):
+            continue
+        with contextlib.suppress(OSError, CommandFailed):
+            host.runner.run([candidate, "-c", "import json, select, subprocess"], user=host.instance.os_user)
+            return candidate
+    raise ReplicationError(
+        f"The account {host.instance.os_user} can run no Python of this host ({sys.executable} is closed to it). "
+        "Install python3. Nothing was copied."
+    )
+
+
+def unit_name(host: Host) -> str | None:
+    """The unit of systemd's that a job gets, out of the session that Ansible came in with; None without systemd.
+
+    A scope rather than a service: it inherits the lock. Its name ends differently each time, since the one of a job
+    that has just died may still be there.
+    """
+    if not (host.facts.is_root and host.facts.has_systemd and shutil.which("systemd-run")):
+        return None
+    return f"pgtandem-basebackup-{host.instance.port}-{int(time.time())}.scope"
+
+
+def forget_unit(host: Host, unit: str | None) -> None:
+    """Take away the unit of a job that has ended: with cgroups v1 systemd may not see that it is empty."""
+    if unit and host.facts.is_root and host.facts.has_systemd:
+        host.runner.run(["systemctl", "stop", unit], check=False)
+
+
+def start(
+    host: Host,
+    incoming: Incoming,
+    steps: t.Sequence[Step],
+    *,
+    unit: str | None,
+    passfile_line: str,
+    total: int | None,
+) -> None:
+    """Start the job; it holds the lock from here on."""
+    owner = host.instance.os_user
+    python = _python(host)
+    host.files.make_folder(incoming.folder, owner=owner, mode=0o700)
+    request = {
+        "marker": incoming.marker_path,
+        "incoming": incoming.path,
+        "total": total,
+        "environment": {
+            "LANG": "C",
+            "LC_ALL": "C",
+            "HOME": account(owner).pw_dir,
+            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+        },
+        "steps": [{"argv": step.argv, "phase": step.phase} for step in steps],
+    }
+    if "LD_LIBRARY_PATH" in os.environ:
+        t.cast("dict[str, str]", request["environment"])["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
+    program = f"{incoming.folder}/{_backup_job.PROGRAM}"
+    for path, text in (
+        (program, _source()),
+        (f"{incoming.folder}/{_backup_job.REQUEST}", json.dumps(request) + "\n"),
+        (f"{incoming.folder}/{_backup_job.PASSFILE}", passfile_line + "\n"),
+    ):
+        host.files.write_text(path, text, owner=owner, mode=0o600)
+    words = [python, "-I", program, incoming.folder, str(incoming.lock)]
+    scope = ["systemd-run", "--scope", "--quiet", f"--unit={unit}"] if unit else []
+    if scope:
+        scope += [f"--description=Base backup into {host.instance.data_directory}", "--"]
+    try:
+        host.runner.run(scope + host.runner.words_as(words, user=owner), keep_open=[incoming.lock])
+    except CommandFailed:
+        if not scope:
+            raise
+        # systemd is there and does not take it, as in some containers: a process of its own will do.
+        host.runner.run(words, user=owner, keep_open=[incoming.lock])
+
+
+def passfile_of(incoming: Incoming) -> str:
+    """Where the job's password file is while pg_basebackup logs in."""
+    return f"{incoming.folder}/{_backup_job.PASSFILE}"
+
+
+def read_progress(host: Host) -> dict[str, t.Any] | None:
+    """How far the job is, by its own word; None before it has said anything."""
+    text = host.files.read_text(f"{host.instance.data_directory}/{JOB}/{_backup_job.PROGRESS}")
+    try:
+        return t.cast("dict[str, t.Any]", json.loads(text)) if text else None
+    except ValueError:
+        return None
+
+
+def last_log_lines(host: Host, count: int = 5) -> list[str]:
+    """The end of what the programs of the job said."""
+    text = host.files.read_text(f"{host.instance.data_directory}/{JOB}/{_backup_job.LOG}") or ""
+    return [line.strip() for line in text.splitlines() if line.strip()][-count:]
+
+
+class Alive(t.NamedTuple):
+    """Processes that belong to the job of a data directory."""
+
+    keepers: list[Process]
+    #: pg_basebackup and what it started.
+    programs: list[Process]
+
+
+def processes_of(host: Host) -> Alive:
+    """The job's processes: they have the data directory open, which is the lock, and name a folder of ours in it."""
+    directory = host.instance.data_directory
+    entry = account(host.instance.os_user)
+    holders = processes_with_open(directory, uid=entry.pw_uid, gid=entry.pw_gid)
+    return Alive(
+        [process for process in holders if f"{directory}/{JOB}/{_backup_job.PROGRAM}" in process.title],
+        [process for process in holders if f"{directory}/{INCOMING}" in process.title],
+    )
+
+
+def kill_orphans(host: Host) -> bool:
+    """End programs whose keeper is gone: they would write into the next copy. Whether there were any."""
+    alive = processes_of(host)
+    if alive.keepers or not alive.programs:
+        return False
+    for process in alive.programs:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+    return True

@@ -1,0 +1,302 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""What must hold before a base backup begins: each found out before anything is written, each with its own message."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible_collections.pgtandem.replication.plugins.module_utils._backup_command import (
+    BaseBackupRequest,
+    check_knobs,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._bytes import shown_bytes
+from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import NOT_DATA
+from ansible_collections.pgtandem.replication.plugins.module_utils._database import Identity, Target, identify_system
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import Elsewhere
+from ansible_collections.pgtandem.replication.plugins.module_utils._runner import account
+from ansible_collections.pgtandem.replication.plugins.module_utils._server import require_free_port
+from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
+    client_serves,
+    major_text,
+    parse_program_version,
+    same_major,
+)
+
+
+class UpstreamNotReady(ReplicationError):
+    """What the upstream lacks and its own role would make."""
+
+
+class Place(t.NamedTuple):
+    """A folder that a copy fills."""
+
+    what: str
+    path: str
+    bytes: int
+
+
+class Ready(t.NamedTuple):
+    """What was found out on the way."""
+
+    upstream: Identity
+    #: Version of pg_basebackup.
+    client: int
+    elsewhere: tuple[Elsewhere, ...]
+
+
+def total_bytes(request: BaseBackupRequest) -> int | None:
+    """How much is to be copied without the WAL, None where nobody measured it."""
+    sizes = request.upstream_status.get("sizes")
+    if not sizes:
+        return None
+    return int(sizes["data_bytes"]) + sum(int(tablespace["bytes"]) for tablespace in sizes["tablespaces"])
+
+
+def places_of(request: BaseBackupRequest, data_directory: str) -> list[Place]:
+    """Every folder that the copy fills, with what it needs there (pure). Without sizes the needs are 0.
+
+    >>> status = {"sizes": {"data_bytes": 9, "wal_bytes": 2, "tablespaces": [
+    ...     {"name": "fast", "location": "/ssd", "bytes": 5}]}}
+    >>> request = BaseBackupRequest("pg1", 5432, "replica", None, "pg2", tablespace_mapping={"/ssd": "/ssd2"},
+    ...     wal_directory="/wal", upstream_status=status)
+    >>> [(place.path, place.bytes) for place in places_of(request, "/data")]
+    [('/data', 9), ('/wal', 2), ('/ssd2', 5)]
+    """
+    sizes = request.upstream_status.get("sizes") or {"data_bytes": 0, "wal_bytes": 0, "tablespaces": []}
+    mapping = {os.path.normpath(old): new for old, new in request.tablespace_mapping.items()}
+    places = [Place("the data directory", data_directory, int(sizes["data_bytes"] or 0))]
+    wal = Place(
+        "the WAL directory" if request.wal_directory else "WAL in",
+        request.wal_directory or data_directory,
+        int(sizes["wal_bytes"] or 0),
+    )
+    places.append(wal)
+    for tablespace in sizes["tablespaces"]:
+        location = os.path.normpath(tablespace["location"])
+        places.append(
+            Place(f"tablespace {tablespace['name']}", mapping.pop(location, location), int(tablespace["bytes"] or 0))
+        )
+    if mapping and request.upstream_status.get("sizes"):
+        known = ", ".join(sorted(tablespace["location"] for tablespace in sizes["tablespaces"])) or "none"
+        raise ReplicationError(
+            f"tablespace_mapping names {', '.join(sorted(mapping))}, and {request.shown()} has no tablespace there "
+            f"(it has: {known}). Nothing was copied."
+        )
+    # Nobody said which tablespaces there are; those that are mapped are there, or else the mapping does nothing.
+    places += [Place(f"the tablespace of {old}", new, 0) for old, new in sorted(mapping.items())]
+    return places
+
+
+def _begun(text: str) -> str:
+    """A sentence's begin."""
+    return text[:1].upper() + text[1:]
+
+
+def _nearest(path: str) -> str:
+    """The folder itself, or the lowest above it that is there."""
+    while not os.path.isdir(path):
+        path = os.path.dirname(path) or "/"
+    return path
+
+
+def _check_space(request: BaseBackupRequest, places: t.Sequence[Place]) -> None:
+    together: dict[int, list[Place]] = {}
+    for place in places:
+        together.setdefault(os.stat(_nearest(place.path)).st_dev, []).append(place)
+    problems = []
+    for members in together.values():
+        needed = sum(place.bytes for place in members)
+        found = os.statvfs(_nearest(members[0].path))
+        free = found.f_bavail * found.f_frsize
+        if needed > free:
+            shown = ", ".join(
+                f"{shown_bytes(place.bytes)} for {place.what} {place.path}" for place in members if place.bytes
+            )
+            problems.append(f"{shown_bytes(free)} is free, and the copy of {request.shown()} needs {shown}")
+    if problems:
+        raise ReplicationError(
+            f"There is not enough room on this host: {'; '.join(problems)}. Make room, or name other folders "
+            "(pgtandem_data_directory, pgtandem_basebackup). Nothing was copied.",
+            problems=problems,
+        )
+
+
+def _check_elsewhere(host: Host, places: t.Sequence[Place]) -> tuple[Elsewhere, ...]:
+    directory = os.path.realpath(host.instance.data_directory)
+    found = []
+    for place in places:
+        path = place.path
+        if path == host.instance.data_directory:
+            continue
+        if not os.path.isabs(path):
+            raise ReplicationError(f"{_begun(place.what)} needs an absolute path, not {path!r}.")
+        if (os.path.realpath(path) + "/").startswith(directory + "/"):
+            raise ReplicationError(
+                f"{_begun(place.what)} {path} lies inside the data directory {directory}; name a folder outside."
+            )
+        if os.path.lexists(path) and not os.path.isdir(path):
+            raise ReplicationError(f"{_begun(place.what)} {path} is not a folder. Nothing was copied.")
+        entries = set(os.listdir(path)) - NOT_DATA if os.path.isdir(path) else set()
+        if entries:
+            advice = "Empty it yourself if nothing in it counts, or name another folder"
+            if place.what.startswith("tablespace"):
+                advice += " in pgtandem_basebackup.tablespace_mapping, from its place on the upstream to one here"
+            raise ReplicationError(
+                f"{_begun(place.what)} is to lie in {path}, which is not empty "
+                f"({', '.join(sorted(entries)[:3])}). {advice}. Nothing was copied."
+            )
+        found.append(Elsewhere(path, os.path.isdir(path)))
+    paths = [place.path for place in found]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise ReplicationError(f"Two folders of the copy would be {path}; give each one of its own.")
+    return tuple(found)
+
+
+def _check_writable(host: Host, places: t.Sequence[Place]) -> None:
+    user = host.instance.os_user
+    entry = account(user)
+    for place in places:
+        near = _nearest(place.path)
+        if os.geteuid() == 0:
+            owned = os.stat(near).st_uid in (entry.pw_uid, 0)
+            if near == place.path and not owned:
+                raise ReplicationError(
+                    f"{_begun(place.what)} {near} belongs to another account than {user}, which PostgreSQL runs "
+                    f"as. Give it to {user} (chown), or name another folder. Nothing was copied."
+                )
+        elif not os.access(near, os.W_OK | os.X_OK):
+            raise ReplicationError(
+                f"This task's account may not write {place.what} into {near}. Set become: true, or give that folder "
+                f"to {user}. Nothing was copied."
+            )
+
+
+def _check_upstream(request: BaseBackupRequest, *, again: bool) -> None:
+    status = request.upstream_status
+    theirs, ours = (status.get("host") or {}).get("architecture"), os.uname().machine
+    if theirs and theirs != ours:
+        raise ReplicationError(
+            f"{request.shown()} runs on {theirs} and this host is {ours}. Physical replication needs one processor "
+            "architecture. Nothing was copied."
+        )
+    if not request.slot or status.get("slots") is None or not status.get("accepts_connections"):
+        return
+    slot = next((row for row in status["slots"] if row["slot_name"] == request.slot), None)
+    if slot is None:
+        problem = f"{request.shown()} has no slot {request.slot!r}. Run that host's role, or create the slot"
+    elif slot["slot_type"] != "physical":
+        problem = f"The slot {request.slot!r} of {request.shown()} is a logical one. Name another"
+    elif slot["wal_status"] == "lost" or not slot["restart_lsn"]:
+        problem = (
+            f"The slot {request.slot!r} of {request.shown()} keeps no WAL "
+            f"({'it is lost' if slot['wal_status'] == 'lost' else 'nothing is reserved'}). Drop it and create it again "
+            "with its WAL reserved, as the module pg_replication_slot does"
+        )
+    elif slot["active"] and not again:
+        problem = (
+            f"The slot {request.slot!r} of {request.shown()} is in use (process {slot['active_pid']} there). End what "
+            "uses it: another standby of that name, or a base backup that was left running"
+        )
+    else:
+        return
+    raise UpstreamNotReady(f"{problem}. Nothing was copied.")
+
+
+def _login(request: BaseBackupRequest) -> Identity:
+    """Try the login from here, as pg_basebackup and the standby will make it, as often at once as they will."""
+    try:
+        identity = identify_system(
+            Target(
+                host=request.host,
+                port=request.port,
+                user=request.user,
+                password=request.password,
+                options=request.options,
+            ),
+            sessions=request.senders,
+        )
+    except DatabaseError as error:
+        raise DatabaseError(
+            f"This host cannot log in for replication at {request.shown()} as {request.user!r}. The server or libpq "
+            f"says: {error.message}. {_login_advice(error.message)} Nothing was copied.",
+            sqlstate=error.sqlstate,
+        ) from error
+    if request.system_identifier is not None and identity.system_identifier != request.system_identifier:
+        raise ReplicationError(
+            f"{request.shown()} is system {identity.system_identifier}, and the cluster's primary is "
+            f"{request.system_identifier}: the address leads to another server. Nothing was copied."
+        )
+    return identity
+
+
+#: What to do about a refused login, by the words of the server or of libpq.
+_LOGIN_ADVICE = (
+    ("password authentication failed", "Check pgtandem_replication_user and pgtandem_replication_password."),
+    ("no password supplied", "Set pgtandem_replication_password."),
+    ("no pg_hba.conf entry", "Let pg_hba.conf on that server admit this host's address; run its role first."),
+    ("Connection refused", "Is that server running, does it listen on this address, and is the port right?"),
+    ("could not translate host name", "Set pgtandem_address of that host to a name or address this host can resolve."),
+    ("timeout expired", "A firewall or a wrong address is likely."),
+    (
+        "number of requested standby connections exceeds",
+        "A base backup takes two WAL senders while it runs: raise max_wal_senders on that server, or wait until "
+        "others have ended.",
+    ),
+    ("too many connections for role", "A base backup logs in twice at once: raise that role's connection limit."),
+    ("must be superuser or replication role", "That role lacks REPLICATION; run the primary's role first."),
+    ("permission denied to start WAL sender", "That role lacks REPLICATION; run the primary's role first."),
+)
+
+
+def _login_advice(message: str) -> str:
+    return next((advice for words, advice in _LOGIN_ADVICE if words in message), "Check the connection's settings.")
+
+
+def _check_versions(host: Host, request: BaseBackupRequest, upstream: Identity) -> int:
+    if not same_major(host.instance.version, upstream.version):
+        raise ReplicationError(
+            f"{request.shown()} runs PostgreSQL {major_text(upstream.version)} and this host has "
+            f"{host.instance.major}. Physical replication needs one major version: set the same pgtandem_version. "
+            "Nothing was copied."
+        )
+    for name in ("pg_basebackup", *(["pg_verifybackup", "pg_waldump"] if request.verify else [])):
+        program = host.instance.client_program(name)
+        if not os.access(program, os.X_OK):
+            raise ReplicationError(
+                f"There is no {program} on this host. Install PostgreSQL's client programs, or name the folder that "
+                "has them in pgtandem_client_bin_directory."
+            )
+    program = host.instance.client_program("pg_basebackup")
+    client = parse_program_version(host.runner.run([program, "--version"]).stdout)
+    if not client_serves(client=client, server=upstream.version):
+        raise ReplicationError(
+            f"{program} is of PostgreSQL {major_text(client)} and cannot copy a newer server "
+            f"({major_text(upstream.version)}). Name newer client programs in pgtandem_client_bin_directory."
+        )
+    check_knobs(request, client=client, server=upstream.version)
+    return client
+
+
+def preflight(host: Host, request: BaseBackupRequest, *, again: bool = False) -> Ready:
+    """Find every reason not to begin; nothing is changed.
+
+    C(again): an earlier copy died here, and the upstream may not have noticed yet that its slot is free.
+    """
+    # A copy that cannot be started would only be in the way.
+    require_free_port(host)
+    _check_upstream(request, again=again)
+    upstream = _login(request)
+    client = _check_versions(host, request, upstream)
+    places = places_of(request, host.instance.data_directory)
+    elsewhere = _check_elsewhere(host, places)
+    _check_writable(host, places)
+    _check_space(request, places)
+    return Ready(upstream, client, elsewhere)

@@ -1,0 +1,46 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""Every host of the two groups as the plugins on the controller see it: read in this run, or from the inventory."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import defaults, node_from
+
+
+def members(task_vars: t.Mapping[str, t.Any], template: t.Callable[[t.Any], t.Any]) -> list[str]:
+    """The names of the hosts in the groups of primaries and standbys."""
+    filled = defaults()
+    names: list[str] = []
+    for key in ("pgtandem_primary_group", "pgtandem_standby_group"):
+        group = template(task_vars.get(key, filled[key]))
+        names += [name for name in task_vars["groups"].get(group, []) if name not in names]
+    return names
+
+
+def gather(
+    task_vars: t.Mapping[str, t.Any],
+    template: t.Callable[[t.Any], t.Any],
+    others: t.Iterable[t.Mapping[str, t.Any]] = (),
+) -> list[dict[str, t.Any]]:
+    """Each host as a node. C(others) are results of pg_node for hosts that are not part of the play."""
+    read, reasons = {}, {}
+    for answer in others:
+        if "node" in answer:
+            read[answer["node"]["name"]] = answer["node"]
+        else:
+            reasons[answer.get("item")] = answer.get("msg")
+    nodes = []
+    for name in members(task_vars, template):
+        variables = task_vars["hostvars"][name]
+        node = variables.get("pgtandem_node") or read.get(name)
+        if node is None:
+            node = node_from(name, variables.get, task_vars["groups"])
+            reason = variables.get("pgtandem_unread_reason") or reasons.get(name)
+            node["unread_reason"] = " ".join(str(reason).split()) if reason else None
+        nodes.append(node)
+    return nodes

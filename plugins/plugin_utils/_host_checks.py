@@ -1,0 +1,114 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""What is wrong on one host, from what was seen there and what is asked of it: pure decisions."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._hba import rule_from
+from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import check_names, normalise
+from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import connection_option_problems
+from ansible_collections.pgtandem.replication.plugins.module_utils._versions import parse_major
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, Problem, described, state_of
+
+
+def host_problems(node: Node) -> list[Problem]:
+    """Every reason to stop that one host gives."""
+    name, status = node["name"], node["status"]
+    if status and status["instance_error"]:
+        return [Problem("host-instance", (name,), f"{name}: {status['instance_error']}")]
+    found = list(_seen(node)) if status else []
+    if status:
+        found += _stale(node)
+    found += _asked(node)
+    return [Problem(kind, (name,), f"{name}: {text}") for kind, text in found]
+
+
+def _seen(node: Node) -> t.Iterator[tuple[str, str]]:
+    status = node["status"]
+    if status["data_directory"]["error"]:
+        yield "host-unreadable", status["data_directory"]["error"]
+    if state_of(node) in ("foreign", "partial"):
+        yield "host-directory", f"{described(node)}. Move it away, or name another pgtandem_data_directory."
+    if not status["host"]["psycopg"] and not node["manage_packages"]:
+        yield (
+            "host-psycopg",
+            "its Python has neither psycopg nor psycopg2, and pgtandem_manage_packages is off. Install "
+            "python3-psycopg2, or psycopg2-binary for the interpreter that Ansible uses there.",
+        )
+    if not status["installed"] and status["instance"]["layout"] == "custom":
+        yield (
+            "host-programs",
+            f"there is no {status['instance']['bin_directory']}/postgres. The custom layout uses a PostgreSQL that is "
+            "there already.",
+        )
+    elif status["installed"] and {"pg_controldata", "pg_ctl"} & set(status["missing_programs"]):
+        yield (
+            "host-programs",
+            f"{status['instance']['bin_directory']} has the server but not {', '.join(status['missing_programs'])}; "
+            "pg_ctl and pg_controldata are needed. Install them, or name the folder of the client programs in "
+            "pgtandem_client_bin_directory.",
+        )
+    elif not status["installed"] and not node["manage_packages"]:
+        yield (
+            "host-programs",
+            f"PostgreSQL {status['instance']['version']} is not installed and pgtandem_manage_packages is off.",
+        )
+    if status["port_taken_by"]:
+        yield (
+            "host-port",
+            f"port {status['instance']['port']} is taken by {status['port_taken_by']}, so the instance in "
+            f"{status['data_directory']['path']} could not start. Stop that, or set another pgtandem_port.",
+        )
+    if status["running"] and status["host"]["psycopg"] and status["database_error"]:
+        starting = "starting up" in status["database_error"] or "not yet accepting" in status["database_error"]
+        if not starting:
+            yield "host-refuses", status["database_error"]
+
+
+def _stale(node: Node) -> t.Iterator[tuple[str, str]]:
+    """A standby's settings where they win over the managed ones. On a primary they wait, and status.yml tells."""
+    if state_of(node) != "standby":
+        return
+    for setting in node["status"]["stale_settings"]:
+        if setting["name"] != "primary_conninfo" and setting["value"] == setting["overrides"]:
+            continue
+        over = f"{setting['overrides']!r} in another file" if setting["overrides"] else "any other file"
+        yield (
+            "stale-setting",
+            f"{setting['name']} in {setting['path']} line {setting['line']} ({setting['value']!r}) would win over "
+            f"{over}, so the standby would go on with it. See what wrote it (ALTER SYSTEM, pg_basebackup -R, pg_rewind "
+            f"-R), then take it out with ALTER SYSTEM RESET {setting['name']}, or with an editor while the server is "
+            "down.",
+        )
+
+
+def _asked(node: Node) -> t.Iterator[tuple[str, str]]:
+    status = node["status"]
+    said = status["instance"]["version"] if status else node["options"]["version"]
+    try:
+        version = parse_major(said) if said else None
+    except ReplicationError as error:
+        yield "inventory-version", error.message
+        version = None
+    if version is not None:
+        wrong = check_names([str(parameter).lower() for parameter in node["parameters"]], version)
+        for text in wrong:
+            yield "inventory-parameter", text
+        if not wrong:
+            try:
+                normalise(node["parameters"], version)
+            except ReplicationError as error:
+                yield "inventory-parameter", error.message
+    for text in connection_option_problems(node["connection_options"]):
+        yield "inventory-connection-option", text
+    for rule in node["hba_rules"]:
+        try:
+            rule_from(rule)
+        except ReplicationError as error:
+            yield "inventory-hba-rule", error.message

@@ -1,0 +1,84 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""A host of a cluster as the other pure files see it: what the inventory says of it, and what was read there."""
+
+from __future__ import annotations
+
+import typing as t
+
+Node = t.Dict[str, t.Any]
+
+
+class Problem(t.NamedTuple):
+    """A reason to stop: what was seen on which hosts, and what to do about it."""
+
+    #: Stable, so that a playbook whose job is this very state can go on (docs/status.md has them all).
+    id: str
+    hosts: tuple[str, ...]
+    text: str
+
+    def as_result(self) -> dict[str, t.Any]:
+        """Plain values for a task's result."""
+        return {"id": self.id, "hosts": list(self.hosts), "text": self.text}
+
+
+def state_of(node: Node) -> str | None:
+    """The state of the data directory; None where it is not known."""
+    status = node["status"]
+    return status["data_directory"]["state"] if status else None
+
+
+def system_of(node: Node) -> str | None:
+    """The system identifier; None where there is none or it is not known."""
+    status = node["status"]
+    return status["system_identifier"] if status else None
+
+
+def described(node: Node) -> str:
+    """What was found on the host, as a clause."""
+    status = node["status"] or {}
+    return (status.get("data_directory") or {}).get("description") or "nothing is known of it"
+
+
+def of_state(nodes: t.Iterable[Node], state: str) -> list[Node]:
+    """The hosts whose data directory is in a state."""
+    return [node for node in nodes if state_of(node) == state]
+
+
+def runs(node: Node) -> bool:
+    """Whether the server was seen running."""
+    return bool(node["status"] and node["status"]["running"])
+
+
+def named(nodes: t.Iterable[Node]) -> str:
+    """The names of hosts, for a message."""
+    return ", ".join(node["name"] for node in nodes)
+
+
+def unread(nodes: t.Iterable[Node]) -> list[Node]:
+    """The hosts of which nothing was read in this run."""
+    return [node for node in nodes if not node["status"]]
+
+
+def why_unread(node: Node) -> str:
+    """The evidence that a host was not read."""
+    return f"{node['name']} could not be read{because(node)}"
+
+
+def because(node: Node) -> str:
+    """The reason in brackets, where one is known."""
+    reason = node.get("unread_reason")
+    return f" ({reason})" if reason else ""
+
+
+def quorum(nodes: t.Sequence[Node]) -> bool:
+    """Whether enough hosts of a cluster were read to promote or to delete: never with fewer than half of them.
+
+    >>> seen, unseen = {"status": {"role": "primary"}}, {"status": None}
+    >>> quorum([seen, unseen]), quorum([seen, unseen, unseen]), quorum([])
+    (True, False, False)
+    """
+    return 2 * (len(nodes) - len(unread(nodes))) >= len(nodes) > 0

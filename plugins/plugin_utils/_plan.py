@@ -1,0 +1,80 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""What a run makes of each host: its role, its upstream, its rules. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.pgtandem.replication.plugins.module_utils._hba import peer_address
+from ansible_collections.pgtandem.replication.plugins.module_utils._names import application_name, slot_name
+from ansible_collections.pgtandem.replication.plugins.module_utils._versions import NEWEST, floor_parameters
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_checks import senders_needed
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, system_of
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._roles import Roles
+
+
+def upstream_of(node: Node, roles: Roles, names: t.Mapping[str, Node]) -> Node:
+    """Whom a standby follows. Where the primary moved, the old one takes the new one's place and what followed the
+    old one by name follows the new."""
+    if node["upstream"] and node is not roles.primary:
+        wanted = names[node["upstream"]]
+        if not (roles.moved and "primary" in wanted["groups"]):
+            return wanted
+    return roles.primary
+
+
+def levels_of(upstreams: t.Mapping[str, str | None]) -> dict[str, int]:
+    levels: dict[str, int] = {}
+
+    def level(name: str, hops: int = 0) -> int:
+        upstream = upstreams[name]
+        if upstream is None or hops > len(upstreams):
+            return 0
+        return levels.setdefault(name, 1 + level(upstream, hops + 1))
+
+    return {name: level(name) for name in upstreams}
+
+
+def _floors_of(upstream: Node | None) -> dict[str, int]:
+    """What the upstream runs with, of the parameters that a standby must not have lower."""
+    settings = ((upstream or {}).get("status") or {}).get("settings") or {}
+    found = {name: settings.get(name) for name in floor_parameters(NEWEST)}
+    return {name: int(value) for name, value in found.items() if value is not None}
+
+
+def plan_of(node: Node, nodes: t.Sequence[Node], upstreams: t.Mapping[str, str | None], level: int) -> dict[str, t.Any]:
+    names = {other["name"]: other for other in nodes}
+    upstream = names[t.cast(str, upstreams[node["name"]])] if upstreams[node["name"]] else None
+    downstream = sorted(name for name, above in upstreams.items() if above == node["name"])
+    addresses = sorted({peer_address(other["address"]) for other in nodes})
+    primary = next(name for name, above in upstreams.items() if above is None)
+    rules: list[dict[str, t.Any]] = [
+        {"database": "replication", "user": node["replication_user"], "address": address, "method": "auto"}
+        for address in addresses
+    ]
+    return {
+        "cluster": node["cluster"],
+        "role": "standby" if upstream else "primary",
+        "level": level,
+        "address": node["address"],
+        "port": node["port"],
+        "application_name": application_name(node["name"]),
+        "slot": slot_name(node["name"]) if node["slots"] else "",
+        "upstream": {"name": upstream["name"], "host": upstream["address"], "port": upstream["port"]}
+        if upstream
+        else None,
+        "primary": primary,
+        "downstream": downstream,
+        "downstream_names": [application_name(name) for name in downstream],
+        "downstream_slots": [slot_name(name) for name in downstream if names[name]["slots"]],
+        "hba_rules": rules + list(node["hba_rules"]),
+        "peers": [{"host": other["address"], "port": other["port"]} for other in nodes if other is not node],
+        "senders": senders_needed(nodes),
+        "floors": _floors_of(upstream),
+        "system_identifier": system_of(names[primary]),
+        "options": (node["status"] or {}).get("instance") or node["options"],
+    }
