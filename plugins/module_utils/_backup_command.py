@@ -15,7 +15,6 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._errors impor
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import format_conninfo
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import major_text, since_text, supports
 
-
 #: pg_basebackup waits for data without a limit, and the kernel first asks after two hours whether the other side is
 #: there. With these a copy fails within a minute after the network did.
 _KEEPALIVES = {"keepalives_idle": "20", "keepalives_interval": "10", "keepalives_count": "3"}
