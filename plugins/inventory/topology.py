@@ -9,7 +9,7 @@ name: topology
 short_description: Ask PostgreSQL servers who is primary and who is standby
 version_added: 1.0.0
 author:
-  - The pgtandem authors
+  - The pgtandem authors (@pgtandem)
 description:
   - Logs in to each of the servers named in its file, from the controller and all at once, and sorts the hosts by the
     role that they really have. After a failover that nobody told the inventory about the groups are right.

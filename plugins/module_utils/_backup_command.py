@@ -15,6 +15,10 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._errors impor
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import format_conninfo
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import major_text, since_text, supports
 
+#: pg_basebackup waits for data without a limit, and the kernel first asks after two hours whether the other side is
+#: there. With these a copy fails within a minute after the network did.
+_KEEPALIVES = {"keepalives_idle": "20", "keepalives_interval": "10", "keepalives_count": "3"}
+
 
 @dataclass(frozen=True)
 class BaseBackupRequest:
@@ -102,8 +106,10 @@ def backup_command(
 
     >>> request = BaseBackupRequest("pg1", 5432, "replica", None, "pg2", slot="pg2")
     >>> words = backup_command("pg_basebackup", request, directory="/data", passfile="/pass", client=150018)
-    >>> words[-2:]
-    ['--slot=pg2', '--dbname=host=pg1 port=5432 user=replica passfile=/pass application_name=pg2']
+    >>> words[-2]
+    '--slot=pg2'
+    >>> " ".join(words[-1].split()[:5])
+    '--dbname=host=pg1 port=5432 user=replica passfile=/pass application_name=pg2'
     """
     new_names = supports(client, "basebackup_wal_options")
     argv = [
@@ -144,6 +150,7 @@ def backup_command(
         "user": request.user,
         "passfile": passfile,
         "application_name": request.application_name,
+        **_KEEPALIVES,
     }
     conninfo.update(request.options)
     return [*argv, "--dbname=" + format_conninfo(conninfo)]

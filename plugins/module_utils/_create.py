@@ -80,9 +80,11 @@ def create_configuration(host: Host) -> None:
     if os.path.exists(f"{folder}/{_CREATING}"):
         shutil.rmtree(folder)
         shutil.rmtree(scratch, ignore_errors=True)
-    if host.files.list_names(folder):
+    # A host that died while the mark was written has a file beside it, which writing it again removes.
+    theirs = [name for name in host.files.list_names(folder) if not name.startswith(f".{_CREATING}.")]
+    if theirs:
         raise ReplicationError(
-            f"{folder} holds files ({', '.join(host.files.list_names(folder)[:3])}) and no postgresql.conf, so it is "
+            f"{folder} holds files ({', '.join(theirs[:3])}) and no postgresql.conf, so it is "
             "not a cluster's configuration, and pg_createcluster would refuse it. Move it away and run again."
         )
     host.files.make_folder(folder, owner=instance.os_user, mode=0o755)

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tempfile
 
@@ -56,6 +57,7 @@ class Files:
         # Through a symbolic link the file it names is replaced, not the link; that may be on another file system.
         path = os.path.realpath(path)
         folder = os.path.dirname(path)
+        self._remove_leftovers(folder, os.path.basename(path))
         descriptor, temporary = tempfile.mkstemp(dir=folder, prefix="." + os.path.basename(path) + ".")
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
@@ -72,6 +74,13 @@ class Files:
             raise
         if durable:
             self.sync_folder(folder)
+
+    def _remove_leftovers(self, folder: str, name: str) -> None:
+        """Remove what a run that was killed while it wrote the same file left beside it."""
+        leftover = re.compile(re.escape(f".{name}.") + "[a-z0-9_]{8}")
+        for found in os.listdir(folder):
+            if leftover.fullmatch(found):
+                os.unlink(f"{folder}/{found}")
 
     def _give(self, descriptor: int, path: str, owner: str | None) -> None:
         if os.geteuid() != 0:

@@ -210,8 +210,33 @@ def filling(host: Host) -> t.Iterator[Incoming]:
         # Only now nobody else can change it, so only now what was seen still counts.
         evidence = look_at_directory(host)
         if classify(evidence) not in (DirectoryState.EMPTY, DirectoryState.INCOMING):
-            raise ReplicationError(f"Nothing was copied: {describe(evidence)}.")
+            raise ReplicationError(
+                f"Nothing was copied: {describe(evidence)}. It held nothing a moment ago, so another run is at work on "
+                "it. Run again after that."
+            )
         host.files.set_owner_and_mode(directory, owner=host.instance.os_user, mode=0o700)
         yield Incoming(host, lock)
+    finally:
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def alone(host: Host, *, timeout: int) -> t.Iterator[None]:
+    """Wait until no other run configures or starts this instance, and let none begin until the end."""
+    lock = os.open(host.instance.data_directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise ReplicationError(
+                        f"Another run has been at work on {host.instance.data_directory} for {timeout} s (it holds the "
+                        "lock on that directory). Wait for its end and run again."
+                    ) from None
+            time.sleep(0.1)
+        yield
     finally:
         os.close(lock)

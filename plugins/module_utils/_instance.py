@@ -40,6 +40,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._database imp
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._hba import HbaRule
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import alone
 from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import Needs, compose, normalise
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import format_conninfo
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import (
@@ -368,21 +369,6 @@ def _values(host: Host, request: InstanceRequest, evidence: DirectoryEvidence) -
     )
 
 
-def _create_missing(
-    host: Host, request: InstanceRequest, evidence: DirectoryEvidence, report: Report, *, check_mode: bool
-) -> None:
-    """A new cluster for a primary, and with Debian's layout the configuration; a standby's data is there already."""
-    instance = host.instance
-    if request.upstream is None and classify(evidence) is not DirectoryState.PRIMARY:
-        report.actions.append(f"create a cluster in {instance.data_directory}")
-        if not check_mode:
-            create_cluster(host, superuser=request.login.user or instance.os_user, options=request.initdb_options)
-    if lacks_configuration(host):
-        report.actions.append(f"create the configuration in {instance.config_directory}")
-        if not check_mode:
-            create_configuration(host)
-
-
 def _check_overrides(host: Host, request: InstanceRequest, values: t.Mapping[str, str], report: Report) -> None:
     """Other files that would win over ours: a warning, and for the connection to the upstream a reason to stop."""
     winners = overriding(host, values)
@@ -417,12 +403,31 @@ def ensure_instance(host: Host, request: InstanceRequest, *, check_mode: bool) -
     # What the server would refuse is found before anything is made or written.
     if settings_change(host, values).needed:
         judge_settings(host, values)
-    _create_missing(host, request, evidence, report, check_mode=check_mode)
+    if request.upstream is None and classify(evidence) is not DirectoryState.PRIMARY:
+        report.actions.append(f"create a cluster in {host.instance.data_directory}")
+        if not check_mode:
+            create_cluster(host, superuser=request.login.user or host.instance.os_user, options=request.initdb_options)
+    if check_mode:
+        _configure(host, request, evidence, report, check_mode=True)
+    else:
+        with alone(host, timeout=request.timeout):
+            _configure(host, request, look_at_directory(host), report, check_mode=False)
+    return _result(host, look_at_directory(host)), report
+
+
+def _configure(
+    host: Host, request: InstanceRequest, evidence: DirectoryEvidence, report: Report, *, check_mode: bool
+) -> None:
+    """Everything but the data: the configuration, the service, the running server."""
+    if lacks_configuration(host):
+        report.actions.append(f"create the configuration in {host.instance.config_directory}")
+        if not check_mode:
+            create_configuration(host)
     if check_mode and classify(evidence) not in (DirectoryState.PRIMARY, DirectoryState.STANDBY):
         report.actions.append("configure and start the instance")
-        report.diff.append(settings_change(host, values).as_diff())
-        return _result(host, evidence), report
-    values = _values(host, request, look_at_directory(host))
+        report.diff.append(settings_change(host, _values(host, request, evidence)).as_diff())
+        return
+    values = _values(host, request, evidence)
     _check_overrides(host, request, values, report)
     changes = _files(host, request, values)
     report.diff += [change.as_diff() for change in changes]
@@ -438,7 +443,6 @@ def ensure_instance(host: Host, request: InstanceRequest, *, check_mode: bool) -
         report.actions.append("start the server")
         if not check_mode:
             _start(host, request, changes, service)
-    return _result(host, look_at_directory(host)), report
 
 
 def stop_instance(host: Host, *, timeout: int, check_mode: bool) -> tuple[dict[str, t.Any], Report]:

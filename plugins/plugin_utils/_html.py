@@ -92,7 +92,9 @@ def _state_text(node: t.Mapping[str, t.Any]) -> str:
     if not node["running"]:
         return "not running"
     if node["connection"]:
-        return connection_text(node).split(" from ")[0] + (", paused" if node["connection"]["paused"] else "")
+        return connection_text(node).split(" from ", maxsplit=1)[0] + (
+            ", paused" if node["connection"]["paused"] else ""
+        )
     return "running"
 
 

@@ -90,6 +90,15 @@ def _of_node(node: t.Mapping[str, t.Any], add: t.Callable[..., None]) -> None:
         add("pending_restart_settings", len(node["pending_restart"]))
 
 
+def _adder(samples: dict[str, list[Sample]], place: Labels) -> t.Callable[..., None]:
+    """What adds a sample of one host."""
+
+    def add(family: str, value: float | None, **labels: str) -> None:
+        samples[family].append(({**place, **labels}, value))
+
+    return add
+
+
 def _unique(rows: t.Iterable[t.Mapping[str, t.Any]], keys: tuple[str, ...]) -> list[t.Mapping[str, t.Any]]:
     """One row for each set of labels: the format allows no sample twice."""
     return list({tuple(row[key] for key in keys): row for row in rows}.values())
@@ -100,16 +109,7 @@ def metrics_text(report: t.Mapping[str, t.Any]) -> str:
     samples: dict[str, list[Sample]] = {name: [] for name in _FAMILIES}
     for cluster in report["clusters"]:
         for node in cluster["nodes"]:
-
-            def add(
-                family: str,
-                value: float | None,
-                _place: Labels = {"cluster": cluster["name"], "host": node["name"]},  # noqa: B006
-                **labels: str,
-            ) -> None:
-                samples[family].append(({**_place, **labels}, value))
-
-            _of_node(node, add)
+            _of_node(node, _adder(samples, {"cluster": cluster["name"], "host": node["name"]}))
         primaries = sum(1 for node in cluster["nodes"] if node["role"] == "primary" and node["running"])
         samples["primaries"].append(({"cluster": cluster["name"]}, primaries))
         for severity in ("error", "warning"):

@@ -152,7 +152,7 @@ def test_the_tree_the_documents_and_psql_agree(site: Site) -> None:
     page = ElementTree.fromstring(html.read_text(encoding="utf-8").removeprefix("<!DOCTYPE html>"))
     shown = ["".join(group.itertext()) for group in page.iter("g")]
     assert len(shown) == 8 and all(any(name in text for text in shown) for name in nodes)
-    assert len([line for line in page.iter("polyline")]) == 6
+    assert len(list(page.iter("polyline"))) == 6
     assert 'pgtandem_synchronous_standby{cluster="main",host="pg2"} 1\n' in metrics.read_text(encoding="utf-8")
     assert oct(metrics.stat().st_mode)[-3:] == "644"
     secrets = html.read_text(encoding="utf-8") + metrics.read_text(encoding="utf-8") + json.dumps(report)
@@ -388,6 +388,18 @@ def test_after_a_failover_that_nobody_wrote_down(spare: Site) -> None:
     # The cache is asked only by who wants it, and holds no password.
     assert members(inventory(spare, more="cache: true\ncache_plugin: jsonfile\n"))["primary"] == ["pg1"]
     assert all(MONITOR not in path.read_text() for path in (spare.private / "cache").iterdir())
+
+
+def test_servers_that_nobody_named_are_found_where_asked(site: Site) -> None:
+    names = dict(site.nodes)
+    try:
+        site.nodes = {name: names[name] for name in ("pg1", "pg2", "pg3")}
+        assert members(inventory(site))["standby"] == ["pg2", "pg3"]
+        found = inventory(site, more="discover: true\n")
+    finally:
+        site.nodes = names
+    assert members(found)["standby"] == ["pg2", "pg3", "pg4"]
+    assert found["_meta"]["hostvars"]["pg4"]["pgtandem_live"]["upstream"]["name"] == "pg1"
 
 
 def test_bad_files_are_told(site: Site) -> None:

@@ -19,6 +19,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._errors impor
 HEAD = ["pg_basebackup", "--pgdata=/data/in", "--format=plain"]
 TALK = ["--no-password", "--progress", "--verbose"]
 DSN = "--dbname=host=pg1 port=5432 user=replica passfile=/pass application_name=pg2"
+DSN += " keepalives_idle=20 keepalives_interval=10 keepalives_count=3"
 
 
 def request(**more: t.Any) -> BaseBackupRequest:

@@ -20,7 +20,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._data_directo
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
-from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import Incoming, filling
+from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import Incoming, alone, filling
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import look_at_directory
 from stand_ins import host_on
 
@@ -165,3 +165,18 @@ def test_what_came_meanwhile_is_kept(host: Host, file: str) -> None:
     with pytest.raises(ReplicationError, match="Nothing was copied"), filling(host):
         raise AssertionError("not empty")
     assert path.read_text() == "17\n"
+
+
+def test_two_runs_never_work_on_one_instance(host: Host) -> None:
+    fill(host)
+    refused = pytest.raises(ReplicationError, match="Another run has been at work on .* for 0 s")
+    with alone(host, timeout=1), refused, alone(host, timeout=0):
+        raise AssertionError("not alone")
+    with alone(host, timeout=0):
+        pass
+
+
+def test_what_another_run_filled_meanwhile_is_not_touched(host: Host) -> None:
+    fill(host)
+    with pytest.raises(ReplicationError, match="so another run is at work on it"), filling(host):
+        pass

@@ -117,6 +117,7 @@ def test_the_words_of_a_copy() -> None:
         "/bin/pg_basebackup", "--pgdata=/data", "--format=plain", "--wal-method=stream", "--checkpoint=spread",
         "--no-password", "--progress", "--verbose", "--max-rate=32M", "--waldir=/wal",
         "--tablespace-mapping=/a=/x", "--tablespace-mapping=/b=/y",
-        "--dbname=host=fe80::1 port=5433 user='re plica' passfile=/pass application_name=pg2 sslmode=verify-full",
+        "--dbname=host=fe80::1 port=5433 user='re plica' passfile=/pass application_name=pg2 "
+        "keepalives_idle=20 keepalives_interval=10 keepalives_count=3 sslmode=verify-full",
     ]  # fmt: skip
     assert "Zitrone" not in str(words)

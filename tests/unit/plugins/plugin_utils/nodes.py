@@ -24,7 +24,7 @@ def host(name: str, group: str = "standby", **variables: t.Any) -> Node:
     """A host of the inventory that was not read."""
     values = {"pgtandem_replication_password": "secret", "pgtandem_address": f"10.0.0.{name[-1]}"}
     values.update({f"pgtandem_{key}": value for key, value in variables.items()})
-    return node_from(name, lambda key, default: values.get(key, default), {group: [name]})
+    return node_from(name, values.get, {group: [name]})
 
 
 def empty(node: Node) -> Node:

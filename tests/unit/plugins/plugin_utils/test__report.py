@@ -218,8 +218,8 @@ def test_every_host_is_in_both_pictures() -> None:
     page = ElementTree.fromstring(html_text(report(cascade())).removeprefix("<!DOCTYPE html>"))
     for kind in ("wide", "narrow"):
         (picture, *plots) = [figure for figure in page.iter("figure") if figure.get("class") == kind]
-        assert len([group for group in picture.iter("g")]) == 6
-        assert len([path for path in picture.iter("path")]) == 4
+        assert len(list(picture.iter("g"))) == 6
+        assert len(list(picture.iter("path"))) == 4
         assert len(plots) == 1 and len(list(plots[0].iter("polyline"))) == 3
 
 
@@ -268,4 +268,4 @@ def test_labels_of_metrics_are_escaped() -> None:
 
 def test_each_family_is_together() -> None:
     names = [re.split(r"[{ ]", line)[0] for line in metrics_text(report(cascade())).splitlines() if line[0] != "#"]
-    assert len({name for name in names}) == sum(1 for one, two in zip(["", *names], names) if one != two)
+    assert len(set(names)) == sum(1 for one, two in zip(["", *names], names) if one != two)

@@ -239,6 +239,7 @@ def test_one_password_for_all(passwords: dict[str, str], fits: bool) -> None:
 STARTS = [
     pytest.param(primary(), [standby()], id="nothing is there"),
     pytest.param(primary("empty"), [standby("incoming")], id="stopped half-way"),
+    pytest.param(primary("incoming", ONE), [standby("absent")], id="stopped while the new cluster moved up"),
     pytest.param(primary("primary", ONE), [standby("absent")], id="a standby joins"),
     pytest.param(primary("primary", ONE), [standby("standby", ONE)], id="all is there"),
     pytest.param(primary("primary", ONE), [node("pg2", "standby", {})], id="a standby was not read"),

@@ -15,7 +15,7 @@ GROUPS = {"primary": ["pg1"], "standby": ["pg2"], "masters": ["pg2"]}
 
 
 def made(name: str = "pg1", **variables: t.Any) -> dict[str, t.Any]:
-    return node_from(name, lambda key, default: variables.get(key, default), GROUPS)
+    return node_from(name, variables.get, GROUPS)
 
 
 def test_the_defaults_are_filled_in() -> None:

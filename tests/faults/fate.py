@@ -1,0 +1,328 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs of the playbook `site` that can be watched, frozen and killed, and what fate does to the hosts of them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import typing as t
+
+from outside import Node, eventually
+
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+LAB = CHECKOUT / "molecule/shared/lab.py"
+#: Programs that work for a run on a host.
+WORKERS = "python3*|initdb|pg_basebackup|pg_createcl*|setpriv|systemctl|pg_ctl*"
+#: while it is there, a host watches
+WATCH = "/run/lab-watch"
+#: each of them by number, in the shell
+EACH = (
+    "for f in /proc/[0-9]*/comm; do { read -r c <$f; } 2>/dev/null; "
+    f"case $c in {WORKERS}) p=${{f#/proc/}}; p=${{p%%/*}}"
+)
+ROWS = "create table kept as select g as n, md5(g::text) as line from generate_series(1, 20000) g"
+DIGEST = "select count(*) || ' ' || md5(string_agg(line, '' order by n)) from kept"
+PATIENCE = 60
+
+
+def every(name: str) -> str:
+    """Return what sends a signal to every program that works for a run, in the shell."""
+    return f"{EACH}; kill -{name} $p 2>/dev/null; esac; done; true"
+
+
+class Outcome(t.NamedTuple):
+    """How a run ended."""
+
+    rc: int
+    text: str
+    seconds: float
+
+    @property
+    def said(self) -> str:
+        """What it printed, on one line, without colours and quoting."""
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", self.text).replace('\\"', '"').replace("\\n", "\n")
+        return " ".join(plain.split())
+
+    @property
+    def errors(self) -> str:
+        """The messages of the tasks that failed."""
+        found = []
+        for line in self.text.splitlines():
+            match = re.match(r"(?:fatal|failed): \[(\S+?)\].*?(?:FAILED|UNREACHABLE)! => (\{.*)", line)
+            if match:
+                with contextlib.suppress(ValueError):
+                    found.append(f"{match[1]}: {json.loads(match[2]).get('msg', '')}")
+        return "\n".join(found)
+
+    def counted(self, word: str) -> int:
+        """The sum of a column of the recap."""
+        return sum(int(number) for number in re.findall(rf"\b{word}=(\d+)", self.text))
+
+
+class Run:
+    """A run of the playbook that goes on beside the test."""
+
+    def __init__(self, log: pathlib.Path, inventories: t.Sequence[str], arguments: t.Sequence[str]) -> None:
+        """Start it."""
+        self.log = log
+        argv = ["ansible-playbook", "pgtandem.replication.site"]
+        for source in inventories:
+            argv += ["--inventory", source]
+        environment = dict(os.environ, ANSIBLE_CALLBACK_RESULT_FORMAT="json", ANSIBLE_NOCOLOR="1", PYTHONUNBUFFERED="1")
+        # not through molecule's verifier, which has settings of its own for ansible
+        environment["ANSIBLE_CONFIG"] = str(CHECKOUT / "molecule/shared/ansible.cfg")
+        self.started = time.monotonic()
+        with log.open("w") as output:
+            self.process = subprocess.Popen(
+                [*argv, *arguments],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,
+            )
+
+    @property
+    def text(self) -> str:
+        """What it has printed so far."""
+        return self.log.read_text()
+
+    def ended(self) -> bool:
+        """Whether it is over."""
+        return self.process.poll() is not None
+
+    def wait(self, seconds: float = 240) -> Outcome:
+        """Return how it ended."""
+        rc = self.process.wait(timeout=seconds)
+        outcome = Outcome(rc, self.text, time.monotonic() - self.started)
+        assert "Traceback" not in outcome.text, outcome.text
+        return outcome
+
+    def kill(self) -> None:
+        """End it with all that it started here, as a lost laptop does: no handler runs."""
+        parents: dict[int, list[int]] = {}
+        listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True)
+        for line in listed.stdout.splitlines():
+            pid, parent = map(int, line.split())
+            parents.setdefault(parent, []).append(pid)
+        doomed = [self.process.pid]
+        for pid in doomed:
+            doomed += parents.get(pid, [])
+        for pid in doomed:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+
+class Fate:
+    """Two hosts and what can happen to them."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        """Take the folder for the logs of the runs."""
+        self.folder = folder
+        self.primary = Node("pg1")
+        self.standby = Node("pg2")
+        self.count = 0
+        self.runs: list[Run] = []
+        self.digest = ""
+        self.undo: list[t.Callable[[], None]] = []
+
+    # --- runs ---
+
+    def begin(self, *arguments: str, host_vars: t.Mapping[str, t.Mapping[str, t.Any]] | None = None) -> Run:
+        """Start a run."""
+        self.count += 1
+        sources = os.environ["PGTANDEM_LAB_INVENTORY"].split(":")
+        if host_vars:
+            extra = self.folder / f"{self.count}.json"
+            extra.write_text(json.dumps({"all": {"hosts": host_vars}}))
+            sources.append(str(extra))
+        run = Run(self.folder / f"{self.count}.log", sources, arguments)
+        self.runs.append(run)
+        return run
+
+    def site(self, *arguments: str, **more: t.Any) -> Outcome:
+        """Run the playbook to its end."""
+        return self.begin(*arguments, **more).wait()
+
+    def converges(self, *arguments: str, **more: t.Any) -> Outcome:
+        """The next correct run ends with a proof, nothing is lost, and the run after it changes nothing."""
+        first = self.site(*arguments, **more)
+        assert first.rc == 0, first.text
+        assert "streaming" in first.said.partition("Show the topology")[2], first.text
+        second = self.site(*arguments, **more)
+        assert second.rc == 0, second.text
+        assert second.counted("changed") == 0, second.text
+        self.replicates()
+        return first
+
+    def refuses(self, *words: str, arguments: t.Sequence[str] = (), **more: t.Any) -> Outcome:
+        """The run fails, and its messages have these words."""
+        outcome = self.site(*arguments, **more)
+        assert outcome.rc != 0, outcome.text
+        for word in words:
+            assert word in outcome.errors, f"{word!r} is not in: {outcome.errors or outcome.text}"
+        return outcome
+
+    # --- what is there ---
+
+    def replicates(self) -> None:
+        """A row of now arrives, and the rows from before are on both."""
+        mark = f"{time.time():.6f}"
+        self.primary.psql(f"create table if not exists mark (word text); insert into mark values ('{mark}')")
+        arrived = eventually(
+            lambda: self.standby.try_psql(f"select 1 from mark where word = '{mark}'").stdout.strip() == "1",
+            seconds=PATIENCE,
+        )
+        assert arrived, "the standby does not follow"
+        if not self.digest:
+            self.store_rows()
+        for node in (self.primary, self.standby):
+            assert eventually(lambda of=node: of.try_psql(DIGEST).stdout.strip() == self.digest), f"{node} lost rows"
+
+    def store_rows(self) -> None:
+        """Give the primary what must never be lost."""
+        self.primary.psql(ROWS)
+        self.digest = self.primary.psql(DIGEST)
+
+    def alive(self, node: Node) -> bool:
+        """Whether a server answers."""
+        return bool(node.host.run("test -e %s", f"{node.data_directory}/postmaster.pid").rc == 0) and (
+            node.try_psql("select 1").rc == 0
+        )
+
+    def ensure_primary(self) -> None:
+        """A primary with rows in it."""
+        if self.digest and self.alive(self.primary) and self.primary.try_psql(DIGEST).stdout.strip() == self.digest:
+            return
+        self.ensure_pair()
+
+    def ensure_pair(self) -> None:
+        """A primary with rows in it and a standby that streams."""
+        states = "select state from pg_stat_replication"
+        if (
+            self.digest
+            and self.alive(self.primary)
+            and self.alive(self.standby)
+            and self.primary.try_psql("select pg_is_in_recovery()").stdout.strip() == "f"
+            and self.standby.try_psql("select pg_is_in_recovery()").stdout.strip() == "t"
+            and self.primary.try_psql(states).stdout.strip() == "streaming"
+        ):
+            return
+        self.wipe(self.primary)
+        self.wipe(self.standby)
+        outcome = self.site()
+        assert outcome.rc == 0, outcome.text
+        self.replicates()
+
+    def wipe(self, node: Node) -> None:
+        """Take away what PostgreSQL there is, so that the host is as it was delivered."""
+        if node is self.primary:
+            self.digest = ""
+        node.out(
+            f"systemctl stop 'postgresql@*' || true; {every('KILL')}; "
+            "rm -rf /var/lib/postgresql/* /etc/postgresql/* /srv/small/* /tmp/pgtandem-*; systemctl reset-failed"
+        )
+
+    def sums(self, node: Node, *places: str) -> str:
+        """A checksum of every file below some places, with owner and mode, whatever a server changes while it runs."""
+        quoted = " ".join(map(shlex.quote, places))
+        return node.out(
+            f"find {quoted} -type f ! -name postmaster.pid ! -name postmaster.opts -printf '%u %m ' "
+            "-exec sha256sum {} + | sort"
+        )
+
+    # --- fate ---
+
+    def lab(self, *arguments: str) -> None:
+        """Do something to hosts from outside."""
+        done = subprocess.run(
+            [sys.executable, str(LAB), *arguments],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    def cut(self) -> None:
+        """Break the network between the two."""
+        self.undo.append(self.heal)
+        self.lab("cut", "pg1", "pg2")
+
+    def heal(self) -> None:
+        """Mend it."""
+        self.lab("heal", "pg1", "pg2")
+
+    def power_off(self, node: Node) -> None:
+        """Kill a host."""
+        self.undo.append(lambda: self.lab("start", node.name))
+        self.lab("kill", node.name)
+
+    def power_on(self, node: Node) -> None:
+        """Switch it on."""
+        self.lab("start", node.name)
+
+    def fill(self, node: Node, path: str, leave: int) -> None:
+        """Fill a disk."""
+        self.undo.append(lambda: self.lab("empty", node.name, path))
+        self.lab("fill", node.name, path, "--leave", str(leave))
+
+    def calm(self) -> None:
+        """End what a test left going."""
+        for run in self.runs:
+            if not run.ended():
+                run.kill()
+        self.runs.clear()
+        while self.undo:
+            self.undo.pop()()
+        for node in (self.primary, self.standby):
+            node.out(f"rm -f {WATCH}")
+            self.thaw(node)
+            self.idle(node)
+
+    def idle(self, node: Node, seconds: float = PATIENCE) -> None:
+        """Wait until nothing works for a run on a host any more."""
+        busy = (
+            f"{EACH}; ps -o pid=,ppid=,stat=,wchan:20=,args= $p; esac; done; "
+            "systemctl list-jobs --no-legend --no-pager; true"
+        )
+        assert eventually(lambda: not node.out(busy).strip(), seconds=seconds), node.out(busy)
+
+    def frozen_at(self, run: Run, node: Node, path: str, seconds: float = 120) -> bool:
+        """Stop every program of the run on a host in the moment when a file appears there, or appears anew.
+
+        The host itself watches, a few hundred times a second, so that the moment is met and not guessed. False where
+        the run ended before.
+        """
+        script = (
+            f"touch {WATCH}; while [ -e {WATCH} ]; do if [ {shlex.quote(path)} -nt {WATCH} ]; then "
+            f"{every('STOP')}; sleep 0.1; {every('STOP')}; rm -f {WATCH}; echo frozen; exit; fi; sleep 0.002; done"
+        )
+        config = os.path.join(os.environ["PGTANDEM_LAB_DIRECTORY"], "ssh_config")
+        command = f"sudo timeout {seconds} sh -c {shlex.quote(script)}"
+        with subprocess.Popen(
+            ["ssh", "-F", config, node.name, command], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+        ) as watcher:
+            while watcher.poll() is None:
+                if run.ended():
+                    # what it left behind may still get there
+                    time.sleep(1)
+                    node.out(f"rm -f {WATCH}")
+                    break
+                time.sleep(0.1)
+            return watcher.stdout is not None and "frozen" in watcher.stdout.read()
+
+    def thaw(self, node: Node) -> None:
+        """Let go on what was stopped."""
+        node.out(every("CONT"))
