@@ -250,10 +250,19 @@ def test_the_standbys_disk_fills_during_the_base_backup(single: Fate) -> None:
     place = {"pg2": {"pgtandem_data_directory": "/srv/small/main"}}
     try:
         single.standby.vars["pgtandem_data_directory"] = "/srv/small/main"
-        single.fill(single.standby, "/srv/small", 20_000_000)
         single.standby.out("echo keep > /srv/small/theirs")
-        single.refuses("No space left on device", "unfinished copy", host_vars=place)
-        single.refuses("No space left on device", host_vars=place)
+        single.fill(single.standby, "/srv/small", 20_000_000)
+        single.refuses("There is not enough room", "/srv/small/main", "Nothing was copied", host_vars=place)
+        single.lab("empty", "pg2", "/srv/small")
+        # there was room, and somebody else took it
+        run = single.begin("-e", SLOW, host_vars=place)
+        assert single.frozen_at(run, single.standby, "/srv/small/main/pgtandem-incoming/base"), run.text
+        single.fill(single.standby, "/srv/small", 0)
+        single.thaw(single.standby)
+        outcome = run.wait()
+        assert outcome.rc != 0, outcome.text
+        assert "No space left on device" in outcome.errors, outcome.errors or outcome.text
+        assert "unfinished copy" in outcome.errors
         assert single.standby.out("cat /srv/small/theirs").strip() == "keep"
         single.lab("empty", "pg2", "/srv/small")
         single.converges(host_vars=place)
