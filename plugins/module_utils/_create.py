@@ -15,14 +15,12 @@ import typing as t
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import filling
+from ansible_collections.pgtandem.replication.plugins.module_utils._layout import CREATING
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import quote_setting
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import default_auth_method
 
 #: initdb's locale must not depend on who runs it.
 _LOCALE = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
-
-#: In Debian's configuration folder while it is being made.
-_CREATING = ".pgtandem-creating"
 
 #: Said on disk while a new cluster is made.
 _PURPOSE = "initdb"
@@ -65,7 +63,7 @@ def lacks_configuration(host: Host) -> bool:
     instance = host.instance
     if instance.layout != "debian":
         return False
-    return not os.path.exists(instance.main_file) or os.path.exists(f"{instance.config_directory}/{_CREATING}")
+    return not os.path.exists(instance.main_file) or os.path.exists(f"{instance.config_directory}/{CREATING}")
 
 
 def create_configuration(host: Host) -> None:
@@ -77,18 +75,18 @@ def create_configuration(host: Host) -> None:
     instance = host.instance
     folder = instance.config_directory
     scratch = f"{instance.data_directory}.pgtandem-scratch"
-    if os.path.exists(f"{folder}/{_CREATING}"):
+    if os.path.exists(f"{folder}/{CREATING}"):
         shutil.rmtree(folder)
         shutil.rmtree(scratch, ignore_errors=True)
     # A host that died while the mark was written has a file beside it, which writing it again removes.
-    theirs = [name for name in host.files.list_names(folder) if not name.startswith(f".{_CREATING}.")]
+    theirs = [name for name in host.files.list_names(folder) if not name.startswith(f".{CREATING}.")]
     if theirs:
         raise ReplicationError(
             f"{folder} holds files ({', '.join(theirs[:3])}) and no postgresql.conf, so it is "
             "not a cluster's configuration, and pg_createcluster would refuse it. Move it away and run again."
         )
     host.files.make_folder(folder, owner=instance.os_user, mode=0o755)
-    host.files.write_text(f"{folder}/{_CREATING}", "", owner=instance.os_user, mode=0o644)
+    host.files.write_text(f"{folder}/{CREATING}", "", owner=instance.os_user, mode=0o644)
     host.runner.run(
         [
             "pg_createcluster",
@@ -96,7 +94,8 @@ def create_configuration(host: Host) -> None:
             f"--user={instance.os_user}",
             f"--port={instance.port}",
             f"--datadir={scratch}",
-            "--start-conf=auto",
+            # A host that dies now must not start the scratch cluster when it comes back.
+            "--start-conf=manual",
             instance.major,
             instance.name,
             "--",
@@ -110,5 +109,10 @@ def create_configuration(host: Host) -> None:
     host.files.write_text(
         instance.main_file, text if replaced else text + line + "\n", owner=instance.os_user, mode=0o644
     )
+    start = f"{folder}/start.conf"
+    automatic = re.sub(r"(?m)^manual$", "auto", host.files.read_text(start) or "auto\n")
+    host.files.write_text(start, automatic, owner=instance.os_user, mode=0o644)
+    if instance.manager == "systemd":
+        host.runner.run(["systemctl", "daemon-reload"])
     shutil.rmtree(scratch)
-    host.files.remove_file(f"{folder}/{_CREATING}")
+    host.files.remove_file(f"{folder}/{CREATING}")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from ansible_collections.pgtandem.replication.plugins.module_utils._conf import last_values, read_settings
 from ansible_collections.pgtandem.replication.plugins.module_utils._files import Files
 from ansible_collections.pgtandem.replication.plugins.module_utils._layout import (
+    CREATING,
     LAYOUTS,
     HostFacts,
     Instance,
@@ -81,5 +82,8 @@ def look_at_host(options: InstanceOptions, runner: Runner, files: Files) -> Host
     if configuration:
         main = f"{configuration}/postgresql.conf"
         said = last_values(read_settings(main, t.cast(t.Any, files))).get("data_directory")
+        if os.path.exists(f"{configuration}/{CREATING}"):
+            # A run was killed while it made this configuration, which names the scratch directory until the end.
+            said = None
         facts = replace(facts, configured_data_directory=said.value if said else None)
     return Host(resolve(options, facts), facts, runner, files)

@@ -46,6 +46,10 @@ LAYOUTS: dict[str, Paths] = {
 }
 
 
+#: In Debian's configuration folder while it is being made.
+CREATING = ".pgtandem-creating"
+
+
 @dataclass(frozen=True)
 class InstanceOptions:
     """What the user said of an instance; an empty text means the layout decides."""

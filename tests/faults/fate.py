@@ -288,13 +288,13 @@ class Fate:
             self.undo.pop()()
         for node in (self.primary, self.standby):
             node.out(f"rm -f {WATCH}")
-            self.thaw(node)
+            node.out(every("KILL"))
             self.idle(node)
 
-    def idle(self, node: Node, seconds: float = PATIENCE) -> None:
-        """Wait until nothing works for a run on a host any more."""
+    def idle(self, node: Node, seconds: float = PATIENCE, *, besides: str = "") -> None:
+        """Wait until nothing works for a run on a host any more, besides one program."""
         busy = (
-            f"{EACH}; ps -o pid=,ppid=,stat=,wchan:20=,args= $p; esac; done; "
+            f"{EACH}; [ $c = '{besides}' ] || ps -o pid=,ppid=,stat=,wchan:20=,args= $p; esac; done; "
             "systemctl list-jobs --no-legend --no-pager; true"
         )
         assert eventually(lambda: not node.out(busy).strip(), seconds=seconds), node.out(busy)
