@@ -78,7 +78,13 @@ class Run:
         argv = ["ansible-playbook", "pgtandem.replication.site"]
         for source in inventories:
             argv += ["--inventory", source]
-        environment = dict(os.environ, ANSIBLE_CALLBACK_RESULT_FORMAT="json", ANSIBLE_NOCOLOR="1", PYTHONUNBUFFERED="1")
+        environment = dict(
+            os.environ,
+            ANSIBLE_CALLBACK_RESULT_FORMAT="json",
+            ANSIBLE_NOCOLOR="1",
+            ANSIBLE_FORCE_COLOR="0",
+            PYTHONUNBUFFERED="1",
+        )
         # not through molecule's verifier, which has settings of its own for ansible
         environment["ANSIBLE_CONFIG"] = str(CHECKOUT / "molecule/shared/ansible.cfg")
         self.started = time.monotonic()
