@@ -62,7 +62,11 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._status_queri
     status_statement,
     write_statement,
 )
-from ansible_collections.pgtandem.replication.plugins.module_utils._versions import major_text, supports
+from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
+    RECOVERY_PARAMETERS,
+    major_text,
+    supports,
+)
 
 Status = t.Dict[str, t.Any]
 
@@ -71,25 +75,7 @@ SERVER_PROGRAMS = ("initdb", "pg_controldata", "pg_ctl", "postgres")
 CLIENT_PROGRAMS = ("pg_basebackup", "pg_rewind", "psql")
 
 #: Settings of a standby that postgresql.auto.conf must not hold, since it would win over the managed file.
-STANDBY_SETTINGS = frozenset(
-    {
-        "archive_cleanup_command",
-        "primary_conninfo",
-        "primary_slot_name",
-        "promote_trigger_file",
-        "recovery_end_command",
-        "recovery_min_apply_delay",
-        "recovery_target",
-        "recovery_target_action",
-        "recovery_target_inclusive",
-        "recovery_target_lsn",
-        "recovery_target_name",
-        "recovery_target_time",
-        "recovery_target_timeline",
-        "recovery_target_xid",
-        "restore_command",
-    }
-)
+STANDBY_SETTINGS = frozenset((*RECOVERY_PARAMETERS, "promote_trigger_file"))
 
 
 class Position(Enum):
