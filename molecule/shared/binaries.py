@@ -140,10 +140,12 @@ def from_suite(known: Origin, directory: pathlib.Path) -> pathlib.Path:
 
     for path in ("apt/lists/partial", "apt/cache/archives/partial", "unpacked", "packages"):
         (directory / path).mkdir(parents=True)
+    if not sources_list(known.version):
+        raise LabError(f"this machine's apt names no source of Debian's, from which {known.package} could come")
     lines = "".join(
         line.replace("deb ", "deb [check-valid-until=no] ", 1) + "\n"
         for suite in (known.version, "sid")
-        for line in (sources_list(suite) or f"deb http://deb.debian.org/debian {suite} main").splitlines()
+        for line in sources_list(suite).splitlines()
         if line.endswith(f" {suite} main")
     )
     (directory / "apt/sources.list").write_text(lines)
