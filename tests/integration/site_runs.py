@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pwd
 import re
@@ -24,6 +25,18 @@ PASSWORD = "repl!cation 1"
 #: Small and quick; nothing here is to survive a power cut.
 PARAMETERS: dict[str, t.Any] = {"shared_buffers": "16MB", "fsync": False, "jit": False, "min_wal_size": "2MB"}
 INITDB = ["--no-sync", "--encoding=UTF8", "--locale=C", "--wal-segsize=1"]
+#: Identifiers of reasons to stop that runs gave since a test began; conftest.py holds tests to what they say.
+STOPPED: set[str] = set()
+#: Every row of every table of a user, and what is in the tables of roles, settings and slots.
+ROWS = """
+SELECT pg_is_in_recovery(),
+ (SELECT json_agg(slot_name ORDER BY slot_name) FROM pg_replication_slots),
+ (SELECT json_agg(row(rolname, rolpassword) ORDER BY rolname) FROM pg_authid),
+ (SELECT json_agg(row(setdatabase, setrole, setconfig) ORDER BY 1) FROM pg_db_role_setting),
+ (SELECT json_agg(row(oid::regclass, query_to_xml(
+   format('SELECT count(*), sum(hashtextextended(t::text, 0)) FROM %s t', oid::regclass), true, true, '')::text)
+   ORDER BY oid) FROM pg_class WHERE relkind = 'r' AND oid >= 16384)
+"""
 _RECAP = re.compile(
     r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)\s+skipped=\d+\s+rescued=\d+\s+ignored=\d+",
     re.MULTILINE,
@@ -43,6 +56,12 @@ class Run(t.NamedTuple):
     def flat(self) -> str:
         """The output as one line: a message may be folded."""
         return re.sub(r"\s+", " ", self.output)
+
+    @property
+    def stops(self) -> set[str]:
+        """The identifiers of the gate's reasons to stop."""
+        found = re.search(r'"reasons": (\[.*?\])\}', self.flat)
+        return {reason["id"] for reason in json.loads(found.group(1))} if found else set()
 
 
 def run_from(status: int, output: str) -> Run:
@@ -246,11 +265,12 @@ class Site:
         assert not missing, f"{missing} not in:\n{run.output}"
         assert self.fingerprint() == before
         assert set(run.changed.values()) <= {0}, run.output
+        STOPPED.update(run.stops)
         return run
 
     def fingerprint(self) -> dict[str, str]:
         """Everything that a run must not change when it refuses: of a running server's directory its files' names at
-        the top and its configuration, of all else each file's content; and which process each server is."""
+        the top and its configuration, of all else each file's content; which process each server is, and its rows."""
         found: dict[str, str] = {}
         for path in sorted(self.folder.rglob("*")):
             inside = path.relative_to(self.folder).parts
@@ -273,11 +293,7 @@ class Site:
         for name, node in self.nodes.items():
             found[f"process of {name}"] = str(node.pid)
             if node.pid is not None:
-                found[f"rows of {name}"] = node.psql(
-                    "SELECT pg_is_in_recovery(),"
-                    " (SELECT json_agg(slot_name ORDER BY slot_name) FROM pg_replication_slots),"
-                    " (SELECT json_agg(row(rolname, rolpassword) ORDER BY rolname) FROM pg_authid)"
-                )
+                found[f"rows of {name}"] = node.psql(ROWS)
         return found
 
     # --- Snapshots: a run from nothing takes ten times as long as a copy of its result. ---
