@@ -10,8 +10,8 @@ module: pg_promote
 short_description: Make a standby the primary
 version_added: 1.0.0
 description:
-  - Ends the recovery of a standby, so that it accepts writes on a timeline of its own. All the WAL that it has received is
-    replayed before.
+  - Ends the recovery of a standby, so that it accepts writes on a timeline of its own. All the WAL that it has
+    received is replayed before.
   - A server that is a primary already is left as it is.
   - The module looks at this host alone. That no other primary is running is for the caller to see, as the playbooks do.
 extends_documentation_fragment:
