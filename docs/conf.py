@@ -19,7 +19,7 @@ if t.TYPE_CHECKING:
 
 project = "pgtandem.replication"
 author = "the pgtandem authors"
-copyright = "2026, the pgtandem authors"
+project_copyright = "2026, the pgtandem authors"
 REPOSITORY = "https://github.com/pgtandem/replication/blob/main"
 
 extensions = ["myst_parser", "sphinx_antsibull_ext", "sphinx_copybutton"]
@@ -48,7 +48,7 @@ HOMES = {
     "CONTRIBUTING.md": "contributing.md",
 }
 
-#: Pages of Ansible's own that the generated reference names by label. No network is asked for them, as intersphinx would.
+#: Pages of Ansible that the generated reference names by label. No network is asked for them, as intersphinx would.
 ANSIBLE = "https://docs.ansible.com/ansible/latest"
 LABELS = {
     "action_plugins": f"{ANSIBLE}/plugins/action.html",
