@@ -27,15 +27,14 @@ PARAMETERS: dict[str, t.Any] = {"shared_buffers": "16MB", "fsync": False, "jit":
 INITDB = ["--no-sync", "--encoding=UTF8", "--locale=C", "--wal-segsize=1"]
 #: Identifiers of reasons to stop that runs gave since a test began; conftest.py holds tests to what they say.
 STOPPED: set[str] = set()
-#: Every row of every table of a user, and what is in the tables of roles, settings and slots.
-ROWS = """
+#: What is in the tables of roles, settings and slots, and a statement for the rows of every table of a user.
+CATALOGUE = """
 SELECT pg_is_in_recovery(),
- (SELECT json_agg(slot_name ORDER BY slot_name) FROM pg_replication_slots),
- (SELECT json_agg(row(rolname, rolpassword) ORDER BY rolname) FROM pg_authid),
- (SELECT json_agg(row(setdatabase, setrole, setconfig) ORDER BY 1) FROM pg_db_role_setting),
- (SELECT json_agg(row(oid::regclass, query_to_xml(
-   format('SELECT count(*), sum(hashtextextended(t::text, 0)) FROM %s t', oid::regclass), true, true, '')::text)
-   ORDER BY oid) FROM pg_class WHERE relkind = 'r' AND oid >= 16384)
+ (SELECT jsonb_agg(slot_name ORDER BY slot_name) FROM pg_replication_slots),
+ (SELECT jsonb_agg(row(rolname, rolpassword) ORDER BY rolname) FROM pg_authid),
+ (SELECT jsonb_agg(row(setdatabase, setrole, setconfig) ORDER BY 1) FROM pg_db_role_setting);
+SELECT format('SELECT %L, count(*), sum(hashtextextended(t::text, 0)) FROM %s t', oid::regclass, oid::regclass)
+ FROM pg_class WHERE relkind = 'r' AND oid >= 16384 ORDER BY oid
 """
 _RECAP = re.compile(
     r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)\s+skipped=\d+\s+rescued=\d+\s+ignored=\d+",
@@ -60,8 +59,8 @@ class Run(t.NamedTuple):
     @property
     def stops(self) -> set[str]:
         """The identifiers of the gate's reasons to stop."""
-        found = re.search(r'"reasons": (\[.*?\])\}', self.flat)
-        return {reason["id"] for reason in json.loads(found.group(1))} if found else set()
+        _before, found, after = self.flat.partition('"reasons": ')
+        return {reason["id"] for reason in json.JSONDecoder().raw_decode(after)[0]} if found else set()
 
 
 def run_from(status: int, output: str) -> Run:
@@ -293,7 +292,8 @@ class Site:
         for name, node in self.nodes.items():
             found[f"process of {name}"] = str(node.pid)
             if node.pid is not None:
-                found[f"rows of {name}"] = node.psql(ROWS)
+                catalogue, *tables = node.psql(CATALOGUE).splitlines()
+                found[f"rows of {name}"] = catalogue + (node.psql("; ".join(tables)) if tables else "")
         return found
 
     # --- Snapshots: a run from nothing takes ten times as long as a copy of its result. ---
