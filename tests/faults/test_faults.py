@@ -337,8 +337,8 @@ def test_half_a_backup_of_somebody_else_is_refused(single: Fate) -> None:
         f"-d 'host={single.primary.address} user=replica' --checkpoint=fast --max-rate=4M"
     )
     password = single.standby.password.replace("\\", "\\\\").replace(":", "\\:")
-    line = shlex.quote("*:*:*:*:" + password)
-    single.standby.out(f"umask 077; printf '%s\\n' {line} > /srv/small/pass; chown postgres /srv/small/pass")
+    single.standby.store_secret(f"*:*:*:*:{password}\n", "/srv/small/pass")
+    single.standby.out("chown postgres /srv/small/pass")
     half = (
         f"{{ sh -c {shlex.quote(copy)} & }}; until [ -e {DATA}/base ]; do sleep 0.01; done; pkill -KILL pg_basebackup"
     )
