@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import time
 import typing as t
 import uuid
@@ -48,12 +47,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._preflight im
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import passfile_line
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import look_at_directory
-from ansible_collections.pgtandem.replication.plugins.module_utils._versions import supports
-
-#: What a copied postgresql.auto.conf may say about whom the upstream itself once followed.
-_RECOVERY_PARAMETERS = re.compile(
-    r"^(primary_conninfo|primary_slot_name|restore_command|recovery_.*|promote_trigger_file)$"
-)
+from ansible_collections.pgtandem.replication.plugins.module_utils._versions import STANDBY_SETTINGS, supports
 
 #: Seconds between two looks at whether the job has ended: the first pause, the longest, and the growth.
 _FIRST_PAUSE = 0.02
@@ -311,7 +305,8 @@ def _make_standby(host: Host, directory: str) -> None:
     before = host.files.read_text(path)
     if before is None:
         return
-    stale = {setting.line for setting in parse_lines(before, path) if _RECOVERY_PARAMETERS.match(setting.name)}
+    # What it says about whom the upstream itself once followed.
+    stale = {setting.line for setting in parse_lines(before, path) if setting.name in STANDBY_SETTINGS}
     if stale:
         kept = [line for number, line in enumerate(before.splitlines(keepends=True), 1) if number not in stale]
         host.files.write_text(path, "".join(kept), owner=host.instance.os_user, mode=0o600)
