@@ -299,7 +299,7 @@ def test_an_action_plugin_is_documented(name: str) -> None:
     documentation = yaml.safe_load(module.DOCUMENTATION)
     assert documentation["module"] == name
     assert set(documentation["options"]) == set(action._VALID_ARGS)
-    assert documentation["attributes"]["action"]["support"] == "full"
+    assert f"{COLLECTION}.attributes.controller" in documentation["extends_documentation_fragment"]
     assert not hasattr(module, "main"), "the action plugin does the work"
     for task in yaml.safe_load(module.EXAMPLES):
         assert set(task[f"{COLLECTION}.{name}"] or {}) <= set(action._VALID_ARGS)
