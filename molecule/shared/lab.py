@@ -34,7 +34,7 @@ from machine import CHECKOUT, LAB_DIRECTORY, REPOSITORY, LabError, engine, ensur
 PREFIX = os.environ.get("PGTANDEM_LAB_NAME") or "pgtandem"
 OWNER_LABEL = "pgtandem.lab.checkout"
 SCENARIO_LABEL = "pgtandem.lab.scenario"
-READY_SECONDS = 90
+READY_SECONDS = 240
 SLOW_UNIT_SECONDS = 30
 
 
