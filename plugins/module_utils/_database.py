@@ -240,12 +240,10 @@ class ReplicationSession:
         require_driver()
         with _account_of(target):
             self._session = _replication_session(target)
-            try:
-                #: The server's answer to IDENTIFY_SYSTEM.
-                self.identity = _identity_from(self._session)
-            except BaseException:
-                self._session.close()
-                raise
+
+    def identify(self) -> Identity:
+        """Ask the server who it is."""
+        return _identity_from(self._session)
 
     def ended_within(self, seconds: float) -> bool:
         """Whether the other side ends the session in that time."""

@@ -29,9 +29,9 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._conf import 
 from ansible_collections.pgtandem.replication.plugins.module_utils._configuration import (
     SETTINGS_HEADER,
     FileChange,
+    configuration_problem,
     include_change,
     overriding,
-    passfile_path,
     recovery_change,
     refuse_overridden_connection,
 )
@@ -41,15 +41,10 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._data_directo
     classify,
     describe,
 )
-from ansible_collections.pgtandem.replication.plugins.module_utils._database import (
-    Database,
-    ReplicationSession,
-    Target,
-)
+from ansible_collections.pgtandem.replication.plugins.module_utils._database import Database
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._instance import Upstream, conninfo_of
-from ansible_collections.pgtandem.replication.plugins.module_utils._login_advice import login_advice
 from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import parse_lsn
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import (
     Login,
@@ -64,6 +59,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._status_queri
     current_position_statement,
     write_statement,
 )
+from ansible_collections.pgtandem.replication.plugins.module_utils._upstream_login import check_login, log_in
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import supports
 from ansible_collections.pgtandem.replication.plugins.module_utils._waiter import GO, HELLO
 
@@ -192,48 +188,8 @@ def _observe(host: Host, database: Database, request: DemoteRequest) -> DemoteEv
             + f" for {row['seconds']} s"
             for row in long
         ),
-        configuration=_configuration_problem(host),
+        configuration=configuration_problem(host),
     )
-
-
-def _configuration_problem(host: Host) -> str:
-    """What the server program says of the files as they lie there; it reads them and ends."""
-    instance = host.instance
-    words = [instance.program("postgres"), "-D", instance.data_directory, "-C", "max_connections"]
-    if instance.config_directory != instance.data_directory:
-        words += ["-c", f"config_file={instance.main_file}"]
-    answer = host.runner.run(words, user=instance.os_user, check=False)
-    return "" if answer.status == 0 else answer.last_lines()
-
-
-def _target(host: Host, request: DemoteRequest, name: str) -> Target:
-    """The login that this server will make as a standby, with the same user and password file."""
-    options = dict(request.upstream.options, application_name=name)
-    if supports(host.instance.version, "passfile_in_conninfo"):
-        options["passfile"] = passfile_path(host)
-    return Target(host=request.upstream.host, port=request.upstream.port, user=request.upstream.user, options=options)
-
-
-def _log_in(host: Host, request: DemoteRequest, name: str) -> ReplicationSession:
-    try:
-        return ReplicationSession(_target(host, request, name))
-    except DatabaseError as error:
-        raise DatabaseError(
-            f"This host could not follow {request.upstream.host}:{request.upstream.port}: it cannot log in there for "
-            f"replication as {request.upstream.user!r}. The server or libpq says: {error.message}. "
-            f"{login_advice(error.message)}",
-            sqlstate=error.sqlstate,
-        ) from error
-
-
-def _check_login(host: Host, request: DemoteRequest, system_identifier: str) -> None:
-    with _log_in(host, request, "pgtandem-check") as session:
-        theirs = session.identity.system_identifier
-    if theirs != system_identifier:
-        raise ReplicationError(
-            f"{request.upstream.host}:{request.upstream.port} is of system {theirs}, and this primary is of "
-            f"{system_identifier}: the address leads to another server. Correct pgtandem_address or pgtandem_port."
-        )
 
 
 def _settings(host: Host, request: DemoteRequest) -> list[FileChange]:
@@ -332,7 +288,7 @@ def _before_anything(host: Host, database: Database, request: DemoteRequest) -> 
     changes: list[FileChange] = []
     control = read_control_data(host)
     for check in (
-        lambda: _check_login(host, request, control.system_identifier if control else ""),
+        lambda: check_login(host, request.upstream, control.system_identifier if control else ""),
         lambda: changes.extend(_settings(host, request)),
     ):
         try:
@@ -398,7 +354,7 @@ def _step_down(
         _write(host, changes)
         try:
             if request.token:
-                stack.enter_context(_log_in(host, request, GO + request.token))
+                stack.enter_context(log_in(host, request.upstream, GO + request.token))
         except ReplicationError as error:
             # Nobody was told to shut down, so nobody has seen the end of this server's WAL.
             _take_back(host, changes)
@@ -436,14 +392,24 @@ def _step_down(
         return result
 
 
+#: How libpq says that the other side ended the session, which may come before the login is complete.
+_ENDED = ("terminating connection", "server closed the connection")
+
+
 def _await_answer(host: Host, request: DemoteRequest) -> None:
     """See that the standby waits now: it ends the session that greets it."""
-    with _log_in(host, request, HELLO + request.token) as session:
-        if not session.ended_within(ANSWER_SECONDS):
-            raise ReplicationError(
-                f"The standby at {request.upstream.host}:{request.upstream.port} does not answer: it does not wait for "
-                "this shutdown, or not any more."
-            )
+    try:
+        with log_in(host, request.upstream, HELLO + request.token) as session:
+            answered = session.ended_within(ANSWER_SECONDS)
+    except DatabaseError as error:
+        if not any(words in error.message for words in _ENDED):
+            raise
+        answered = True
+    if not answered:
+        raise ReplicationError(
+            f"The standby at {request.upstream.host}:{request.upstream.port} does not answer: it does not wait for "
+            "this shutdown, or not any more."
+        )
 
 
 def _return_stopped(

@@ -14,6 +14,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import login_from
+from ansible_collections.pgtandem.replication.plugins.module_utils._configuration import configuration_problem
 from ansible_collections.pgtandem.replication.plugins.module_utils._database import Database
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
@@ -70,6 +71,8 @@ class PromoteEvidence:
     streaming: bool = True
     #: recovery_min_apply_delay, empty where there is none.
     delay: str = ""
+    #: What the server program says of the configuration that it would start with; empty: nothing.
+    configuration: str = ""
     slots: SlotEvidence = SlotEvidence()
 
     @property
@@ -128,6 +131,11 @@ def plan_promotion(request: PromoteRequest, seen: PromoteEvidence, *, waiting: b
     if seen.read_only:
         blockers.append(
             "default_transaction_read_only is on here, so the new primary would refuse to write. Turn it off first."
+        )
+    if seen.configuration:
+        blockers.append(
+            f"This server could not start again with the configuration that it has: {seen.configuration}. Correct that "
+            "first."
         )
     if waiting:
         blockers += _cannot_wait(seen)
@@ -198,6 +206,7 @@ def observe_promotion(host: Host, database: Database) -> PromoteEvidence:
         too_low=_too_low(host, database),
         read_only=database.setting("default_transaction_read_only") == "on",
         streaming=bool(database.value("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'")),
+        configuration=configuration_problem(host),
         delay=delay if delay not in (None, "", "0") else "",
         slots=observe_slots(database),
     )

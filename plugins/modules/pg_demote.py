@@ -11,8 +11,8 @@ short_description: Make the primary a standby
 version_added: 1.0.0
 description:
   - Shuts a primary down cleanly and starts it as a standby of O(upstream), the standby that takes its place.
-  - It is one half of a switchover. The other is M(pgtandem.replication.pg_promote) with the same O(token) on the standby,
-    which has to wait already; without O(token) nobody is promoted, and nobody can write until somebody is.
+  - It is one half of a switchover. The other is M(pgtandem.replication.pg_promote) with the same O(token) on the
+    standby, which has to wait already; without O(token) nobody is promoted, and nobody can write until somebody is.
   - Everything that speaks against it is looked for before anything is changed, and told at once.
   - By the time the server is told to shut down its directory is a standby's, so that it cannot come back as a primary,
     whatever dies on the way.
@@ -124,7 +124,7 @@ actions:
   returned: success
   type: list
   elements: str
-  sample: [Write a checkpoint, Write /var/lib/postgresql/15/main/standby.signal, Shut the server down, Start it as a standby]
+  sample: [Write a checkpoint, Shut the server down, Start it as a standby]
 clean:
   description: Whether the control file says that the server was shut down cleanly; null where it was not shut down.
   returned: success
@@ -136,8 +136,8 @@ checkpoint_lsn:
   sample: 0/50000D0
 times:
   description:
-    - Seconds since the epoch, by this host's clock, when the server was told to shut down (C(stopping)), when it had ended
-      (C(stopped)), and when it was back (C(started)).
+    - Seconds since the epoch, by this host's clock, when the server was told to shut down (C(stopping)), when it had
+      ended (C(stopped)), and when it was back (C(started)).
   returned: success
   type: dict
 point_of_no_return:
