@@ -61,7 +61,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._status_queri
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._upstream_login import check_login, log_in
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import supports
-from ansible_collections.pgtandem.replication.plugins.module_utils._waiter import GO, HELLO
+from ansible_collections.pgtandem.replication.plugins.module_utils._waiter import GO, HELLO, checked_token
 
 #: Seconds in which the standby has to answer, and in which a record has to reach it.
 ANSWER_SECONDS = 5.0
@@ -159,7 +159,7 @@ def demote_request_from(parameters: t.Mapping[str, t.Any]) -> DemoteRequest:
             options={str(name): str(value) for name, value in said["options"].items()},
         ),
         successor=parameters["successor"],
-        token=parameters["token"],
+        token=checked_token(parameters["token"]) if parameters["token"] else "",
         maximum_lag_bytes=parameters["maximum_lag_bytes"],
         maximum_transaction_seconds=parameters["maximum_transaction_seconds"],
         patience=parameters["patience"],

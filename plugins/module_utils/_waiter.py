@@ -24,6 +24,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import signal
 import time
 import typing as t
@@ -84,6 +85,17 @@ def proven(*, shown: bool, shutdown: bool, replayed: bool, still_without_receive
     False
     """
     return shown and shutdown and (replayed or still_without_receiver)
+
+
+def checked_token(text: str) -> str:
+    """The token itself, which becomes part of a connection's name and of a statement.
+
+    >>> checked_token("c0ffee")
+    'c0ffee'
+    """
+    if not re.match(r"^[A-Za-z0-9]{1,40}\Z", text):
+        raise ReplicationError(f"{text!r} is no token: it takes 1 to 40 letters and digits.")
+    return text
 
 
 class Note:

@@ -177,17 +177,21 @@ seconds:
   sample: 0.061
 """
 
-import re
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import login_options
-from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
 from ansible_collections.pgtandem.replication.plugins.module_utils._promote import (
     promote_now,
     promote_request_from,
 )
-from ansible_collections.pgtandem.replication.plugins.module_utils._waiter import arm_standby, collect, disarm, outcome
+from ansible_collections.pgtandem.replication.plugins.module_utils._waiter import (
+    arm_standby,
+    checked_token,
+    collect,
+    disarm,
+    outcome,
+)
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -196,9 +200,7 @@ if t.TYPE_CHECKING:
 
 def _half_of_a_switchover(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
     parameters = module.params
-    token = parameters["token"]
-    if not re.match(r"^[A-Za-z0-9]{1,40}\Z", token):
-        raise ReplicationError(f"{token!r} is no token: it takes 1 to 40 letters and digits.")
+    token = checked_token(parameters["token"])
     if parameters["phase"] == "arm":
         request = promote_request_from(parameters)
         return arm_standby(host, request, token=token, patience=parameters["patience"], check_mode=module.check_mode)
