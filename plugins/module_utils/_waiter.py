@@ -215,10 +215,11 @@ def _become_waiter(host: Host, request: PromoteRequest, note: Note, patience: fl
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
             Waiter(host, request, note, patience).run()
-        except ReplicationError as error:
-            note.write(state=FAILED, message=error.message[:1000])
         except Exception as error:  # pylint: disable=broad-except
-            note.write(state=FAILED, message=f"{type(error).__name__}: {error}"[:1000])
+            message = error.message if isinstance(error, ReplicationError) else f"{type(error).__name__}: {error}"
+            # Once the server was told, it is promoted sooner or later.
+            state = PROMOTING if note.content["state"] == PROMOTING else FAILED
+            note.write(state=state, message=message[:1000])
     finally:
         # Nothing of the module's frame may run in this process: it would clear its folder and print its result.
         os._exit(0)
@@ -363,7 +364,12 @@ class Waiter:
 
 
 def collect(host: Host, *, token: str, timeout: float) -> dict[str, t.Any]:
-    """How a waiter ended; waits for its end."""
+    """How a waiter ended; waits for its end, and calls it off where that does not come in time."""
+    said = _look_until(host, token=token, timeout=timeout)
+    return said if said["state"] in (*ENDS, PROMOTING) else disarm(host, token=token)
+
+
+def _look_until(host: Host, *, token: str, timeout: float) -> dict[str, t.Any]:
     deadline = time.monotonic() + timeout
     while True:
         alive = _is_alive(host)
@@ -376,7 +382,10 @@ def collect(host: Host, *, token: str, timeout: float) -> dict[str, t.Any]:
         if not alive or time.monotonic() >= deadline:
             break
         time.sleep(0.02)
-    if said["state"] not in ENDS and not alive:
+    if not alive and said["state"] == PROMOTING:
+        # Whether it was promoted only the server knows by now; that it was not, nobody may take for granted.
+        said["message"] = said.get("message") or "The process that promoted it was killed"
+    elif not alive and said["state"] not in ENDS:
         said["message"] = "The process that waited was killed"
         said["state"] = FAILED
     return said
@@ -386,7 +395,7 @@ def disarm(host: Host, *, token: str) -> dict[str, t.Any]:
     """Call a waiter off. It may be too late; then it has promoted."""
     if read_note(host).get("token") == token:
         _end(host, 30)
-    return collect(host, token=token, timeout=60)
+    return _look_until(host, token=token, timeout=60)
 
 
 def arm_standby(

@@ -43,7 +43,8 @@ options:
       - What is to be done of O(after=shutdown).
       - V(arm) starts a process that waits, and returns when it does. It outlives the connection and the controller, and
         ends without having changed anything where it waits in vain.
-      - V(collect) waits for its end and fails where it has not promoted; RV(state) and the message say why.
+      - V(collect) waits for its end, O(timeout) seconds at most, and then calls it off. It fails where the standby was
+        not promoted; RV(state) and the message say why.
       - V(disarm) calls it off. It may be too late; then the standby is promoted.
     type: str
     choices: [arm, collect, disarm]
