@@ -23,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help venv venv-test demo demo-clean lint ruff yamllint shellcheck ansible-lint format types unit sanity \
-	integration molecule molecule-all test test-all build clean
+	integration molecule molecule-all test test-all versions-page build clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ test:  ## all of the checks and tests, in CI's order, with the time of each
 
 test-all:  ## as test, with every molecule scenario on every version
 	TEST_MINUTES=240 tests/run-stages lint types unit sanity integration molecule-all
+
+versions-page: venv  ## write docs/versions.md from the table of versions
+	$(BIN)/python tests/versions_page.py
 
 build: venv  ## the collection's artefact, pgtandem-replication-VERSION.tar.gz
 	$(BIN)/ansible-galaxy collection build --force

@@ -180,7 +180,9 @@ def passfile_change(host: Host, *, peers: t.Sequence[tuple[str, int]], user: str
     return FileChange(path, before, PASSFILE_HEADER + "".join(line + "\n" for line in lines), 0o600, secret=True)
 
 
-def recovery_change(host: Host, *, conninfo: str, slot: str | None) -> FileChange:
+def recovery_change(
+    host: Host, *, conninfo: str, slot: str | None, recovery: t.Mapping[str, str] | None = None
+) -> FileChange:
     """What makes the instance a standby: an empty standby.signal, or recovery.conf before 12."""
     directory = host.instance.data_directory
     if supports(host.instance.version, "standby_signal"):
@@ -191,6 +193,7 @@ def recovery_change(host: Host, *, conninfo: str, slot: str | None) -> FileChang
     values = {"standby_mode": "on", "primary_conninfo": conninfo, "recovery_target_timeline": "latest"}
     if slot:
         values["primary_slot_name"] = slot
+    values.update(recovery or {})
     return FileChange(path, host.files.read_text(path), render_settings(values, _RECOVERY_HEADER), 0o600)
 
 

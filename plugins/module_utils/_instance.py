@@ -82,6 +82,8 @@ class InstanceRequest:
     replication_password: str | None = None
     senders: int = 0
     floors: t.Mapping[str, int] = field(default_factory=dict)
+    #: restore_command and the like, under the server's names.
+    recovery: t.Mapping[str, str] = field(default_factory=dict)
     listen_addresses: str = ""
     initdb_options: tuple[str, ...] = ()
     timeout: int = 300
@@ -144,6 +146,7 @@ def _needs(host: Host, request: InstanceRequest, evidence: DirectoryEvidence) ->
         listen_addresses=request.listen_addresses,
         primary_conninfo=_conninfo(host, request.upstream) if request.upstream else None,
         primary_slot_name=request.upstream.slot if request.upstream else None,
+        recovery=request.recovery,
     )
 
 
@@ -196,7 +199,14 @@ def _files(host: Host, request: InstanceRequest, values: t.Mapping[str, str]) ->
     found.append(include_change(host))
     found.append(hba_change(host, request.hba_rules, values=values, elsewhere=elsewhere))
     if request.upstream is not None:
-        found.append(recovery_change(host, conninfo=_conninfo(host, request.upstream), slot=request.upstream.slot))
+        found.append(
+            recovery_change(
+                host,
+                conninfo=_conninfo(host, request.upstream),
+                slot=request.upstream.slot,
+                recovery=request.recovery,
+            )
+        )
     return [change for change in found if change is not None and change.needed]
 
 

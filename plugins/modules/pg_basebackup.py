@@ -248,9 +248,10 @@ import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._backup_command import BaseBackupRequest
 from ansible_collections.pgtandem.replication.plugins.module_utils._basebackup import Waiting, seed
+from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import connection_option_problems
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
-from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import connection_option_problems
+from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import as_text
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -260,7 +261,9 @@ if t.TYPE_CHECKING:
 def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
     """Seed the directory that the parameters describe."""
     parameters = module.params
-    problems = connection_option_problems(parameters["upstream_options"])
+    problems = connection_option_problems(
+        {str(name): as_text(value) for name, value in parameters["upstream_options"].items()}
+    )
     if problems:
         raise ReplicationError(" ".join(problems))
     return seed(

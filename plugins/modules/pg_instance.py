@@ -111,6 +111,12 @@ options:
     description: Values of the upstream's parameters that this instance must not have lower.
     type: dict
     default: {}
+  recovery:
+    description:
+      - Settings of recovery under the server's names, such as C(restore_command) and C(recovery_min_apply_delay). They
+        go where this version keeps them; before 12 that is C(recovery.conf), on a standby only.
+    type: dict
+    default: {}
   listen_addresses:
     description: Written where the configuration would otherwise listen on the loopback address alone.
     type: str
@@ -201,6 +207,7 @@ floors:
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import login_from, login_options
+from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import connection_option_problems
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._hba import rule_from
 from ansible_collections.pgtandem.replication.plugins.module_utils._instance import (
@@ -210,7 +217,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._instance imp
     stop_instance,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
-from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import connection_option_problems
+from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import as_text
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import alone_with_cluster
 
 if t.TYPE_CHECKING:
@@ -221,7 +228,8 @@ if t.TYPE_CHECKING:
 def request_from(parameters: t.Mapping[str, t.Any]) -> InstanceRequest:
     """The request that the parameters make."""
     said = parameters["upstream"]
-    problems = connection_option_problems(said["options"]) if said else []
+    options = {str(name): as_text(value) for name, value in said["options"].items()} if said else {}
+    problems = connection_option_problems(options)
     if problems:
         raise ReplicationError(" ".join(problems))
     return InstanceRequest(
@@ -234,7 +242,7 @@ def request_from(parameters: t.Mapping[str, t.Any]) -> InstanceRequest:
             user=parameters["replication_user"],
             application_name=said["application_name"],
             slot=said["slot"] or None,
-            options={str(name): str(value) for name, value in said["options"].items()},
+            options=options,
         )
         if said
         else None,
@@ -242,6 +250,7 @@ def request_from(parameters: t.Mapping[str, t.Any]) -> InstanceRequest:
         replication_user=parameters["replication_user"],
         replication_password=parameters["replication_password"],
         senders=parameters["senders"],
+        recovery={str(name): as_text(value) for name, value in parameters["recovery"].items()},
         floors={str(name): int(value) for name, value in parameters["floors"].items()},
         listen_addresses=parameters["listen_addresses"],
         initdb_options=tuple(parameters["initdb_options"]),
@@ -309,6 +318,7 @@ def main() -> None:
             replication_password={"type": "str", "no_log": True},
             senders={"type": "int", "default": 0},
             floors={"type": "dict", "default": {}},
+            recovery={"type": "dict", "default": {}},
             listen_addresses={"type": "str", "default": "*"},
             initdb_options={
                 "type": "list",

@@ -99,6 +99,12 @@ options:
           - Ask the standby where time matters. Before PostgreSQL 15 it tells its upstream what it has replayed only
             every C(wal_receiver_status_interval), which is 10 seconds.
         type: str
+      received_lsn:
+        description:
+          - A position up to which a standby must have received the WAL and flushed it to its disk; on a primary each
+            standby must have. It is what a standby that replays late on purpose can be asked
+            (C(recovery_min_apply_delay)).
+        type: str
       maximum_lag_bytes:
         description:
           - So many bytes of WAL at most wait to be replayed; on a standby of what its upstream told it of, on a
@@ -842,6 +848,7 @@ def status_options() -> dict[str, t.Any]:
                 "receiver_port": {"type": "int"},
                 "sync_state": {"type": "str", "choices": ["async", "potential", "sync", "quorum"]},
                 "replayed_lsn": {"type": "str"},
+                "received_lsn": {"type": "str"},
                 "maximum_lag_bytes": {"type": "int"},
                 "maximum_lag_seconds": {"type": "float"},
             },

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import connection_option_problems
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._hba import rule_from
-from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import check_names, normalise
-from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import connection_option_problems
+from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import (
+    check_names,
+    normalise,
+    recovery_problems,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import parse_major
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, Problem, described, state_of
 
@@ -105,8 +109,12 @@ def _asked(node: Node) -> t.Iterator[tuple[str, str]]:
                 normalise(node["parameters"], version)
             except ReplicationError as error:
                 yield "inventory-parameter", error.message
-    for text in connection_option_problems(node["connection_options"]):
+    for text in connection_option_problems(node["connection_options"], version):
         yield "inventory-connection-option", text
+    for text in recovery_problems(
+        apply_delay=node["apply_delay"], restore_command=node["restore_command"], parameters=node["parameters"]
+    ):
+        yield "inventory-recovery", text
     for rule in node["hba_rules"]:
         try:
             rule_from(rule)

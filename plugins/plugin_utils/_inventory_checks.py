@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import unmet_session_attribute
 from ansible_collections.pgtandem.replication.plugins.module_utils._names import slot_name
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, Problem, named
 
@@ -127,6 +128,17 @@ def _upstream_problems(cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Prob
                 (node["name"],),
                 f"pgtandem_upstream of {node['name']} is {upstream!r}, which is no host of cluster {cluster!r} "
                 f"({', '.join(sorted(names))}).",
+            )
+        above = "standby" if upstream in names and "primary" not in names[upstream]["groups"] else "primary"
+        if "standby" in node["groups"] and unmet_session_attribute(
+            node["connection_options"], upstream_is_primary=above == "primary"
+        ):
+            yield Problem(
+                "inventory-connection-option",
+                (node["name"],),
+                f"{node['name']}: pgtandem_connection_options has target_session_attrs = "
+                f"{node['connection_options']['target_session_attrs']}, and its upstream is a {above}, so it would "
+                "never connect. Leave that option out.",
             )
     for cycle in _cycles(names):
         yield Problem(

@@ -11,6 +11,10 @@ import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._hba import peer_address
 from ansible_collections.pgtandem.replication.plugins.module_utils._names import application_name, slot_name
+from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import (
+    milliseconds,
+    recovery_settings,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import NEWEST, floor_parameters
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_checks import senders_needed
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, system_of
@@ -75,6 +79,10 @@ def plan_of(node: Node, nodes: t.Sequence[Node], upstreams: t.Mapping[str, str |
         "peers": [{"host": other["address"], "port": other["port"]} for other in nodes if other is not node],
         "senders": senders_needed(nodes),
         "floors": _floors_of(upstream),
+        "recovery": recovery_settings(apply_delay=node["apply_delay"], restore_command=node["restore_command"]),
+        # What is received there is replayed only later, so the proof does not wait for it.
+        "delayed": bool(upstream and milliseconds(node["apply_delay"])),
+        "connection_options": dict(node["connection_options"]),
         "system_identifier": system_of(names[primary]),
         "options": (node["status"] or {}).get("instance") or node["options"],
     }

@@ -257,6 +257,7 @@ PURE = {
     "_backup_command",
     "_bytes",
     "_conf",
+    "_connection_options",
     "_control_data",
     "_data_directory",
     "_errors",
