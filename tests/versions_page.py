@@ -9,6 +9,7 @@ make versions-page
 from __future__ import annotations
 
 import sys
+import textwrap
 import typing as t
 from pathlib import Path
 
@@ -147,7 +148,7 @@ def page() -> str:
     lines += ["## Options of the connection that only some versions have", ""]
     lines += ["The others that `pgtandem_connection_options` takes are there in all:", ""]
     everywhere = [f"`{name}`" for name, span in CONNECTION_OPTIONS.items() if not _differs(span)]
-    lines += [", ".join(sorted(everywhere)) + ".", ""]
+    lines += [textwrap.fill(", ".join(sorted(everywhere)) + ".", 116), ""]
     options = {f"`{name}`": span for name, span in CONNECTION_OPTIONS.items() if _differs(span)}
     options.update(
         {f"`target_session_attrs={value}`": span for value, span in SESSION_ATTRIBUTES.items() if _differs(span)}

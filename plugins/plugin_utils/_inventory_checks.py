@@ -112,6 +112,40 @@ def _place_problems(_cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Proble
         slots[slot] = name
 
 
+def problems_between(nodes: t.Sequence[Node]) -> list[Problem]:
+    """What hosts of all clusters may not share. Within one cluster an address and a port are looked at with it."""
+    found = []
+    places: dict[tuple[str, int], Node] = {}
+    directories: dict[tuple[str, str], Node] = {}
+    for node in nodes:
+        other = places.setdefault((node["address"], node["port"]), node)
+        if other["cluster"] != node["cluster"]:
+            found.append(
+                Problem(
+                    "inventory-same-place",
+                    (other["name"], node["name"]),
+                    f"{other['name']} of cluster {other['cluster']!r} and {node['name']} of cluster "
+                    f"{node['cluster']!r} have the same address and port ({node['address']}:{node['port']}). Set "
+                    "pgtandem_port or pgtandem_address of one of them, or one pgtandem_cluster for both.",
+                )
+            )
+        directory = ((node["status"] or {}).get("instance") or {}).get("data_directory")
+        if not directory:
+            continue
+        owner = directories.setdefault((node["address"], directory), node)
+        if owner is not node:
+            found.append(
+                Problem(
+                    "inventory-same-directory",
+                    (owner["name"], node["name"]),
+                    f"{owner['name']} and {node['name']} have the same address ({node['address']}) and the same data "
+                    f"directory ({directory}). Give one of them another pgtandem_instance, pgtandem_data_directory or "
+                    "pgtandem_address.",
+                )
+            )
+    return found
+
+
 def _upstream_problems(cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Problem]:
     names = {node["name"]: node for node in nodes}
     for node in nodes:

@@ -19,7 +19,10 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._cluster_chec
     sameness_problems,
 )
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._host_checks import host_problems
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_checks import inventory_problems
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_checks import (
+    inventory_problems,
+    problems_between,
+)
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, Problem, quorum, state_of, unread
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._plan import levels_of, plan_of, upstream_of
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._roles import Roles, live_primary
@@ -83,7 +86,11 @@ def settle(
     primary from being known the cluster has none and its hosts have no plan.
     """
     found = [assess(cluster, members, passwords) for cluster, members in clusters_of(nodes).items()]
-    problems = [problem for one in found for problem in one.problems if problem.id not in accept]
+    problems = [
+        problem
+        for problem in (*problems_between(nodes), *(problem for one in found for problem in one.problems))
+        if problem.id not in accept
+    ]
     if problems:
         raise ReplicationError(
             ("Nothing was changed. " if len(problems) == 1 else f"Nothing was changed. {len(problems)} reasons: ")
