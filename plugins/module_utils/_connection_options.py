@@ -52,7 +52,7 @@ def connection_option_problems(options: t.Mapping[str, str], version: int | None
     >>> connection_option_problems({"sslmode": "require", "port": "1"})
     ['pgtandem_connection_options may not have port: it follows from the inventory.']
     >>> connection_option_problems({"sslsni": "0"}, 130000)
-    ['pgtandem_connection_options: libpq of PostgreSQL 13 has no sslsni; it came with 14. Leave it out.']
+    ['pgtandem_connection_options: libpq of PostgreSQL 13 has no sslsni; it came with 14.']
     """
     return [sentence for name in sorted(options) for sentence in _problems(name, options[name], version)]
 
@@ -67,7 +67,7 @@ def _problems(name: str, value: str, version: int | None) -> t.Iterator[str]:
         yield f"{ours}: libpq has no option {name!r} that a replication connection takes."
     elif version is not None and not CONNECTION_OPTIONS[name].holds(version):
         since = major_text(CONNECTION_OPTIONS[name].since or 0)
-        yield f"{ours}: libpq of PostgreSQL {major_text(version)} has no {name}; it came with {since}. Leave it out."
+        yield f"{ours}: libpq of PostgreSQL {major_text(version)} has no {name}; it came with {since}."
     elif any(char in value for char in "\r\n\0"):
         yield f"{ours}: {name} holds a line break or a NUL."
     elif name in _NUMBERS and not value.isdigit():

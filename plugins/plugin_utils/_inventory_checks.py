@@ -35,22 +35,23 @@ def _role_problems(cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Problem]
             yield Problem(
                 "inventory-both-groups",
                 (node["name"],),
-                f"{node['name']} is in the group of primaries and in the group of standbys; leave it in one.",
+                f"{node['name']} is in the group of primaries and in the group of standbys.",
+                "Leave it in one.",
             )
     primaries = [node for node in nodes if "primary" in node["groups"]]
     if not primaries:
         yield Problem(
             "inventory-no-primary",
             (),
-            f"Cluster {cluster!r} has no primary: none of {named(nodes)} is in the group of primaries. "
+            f"Cluster {cluster!r} has no primary: none of {named(nodes)} is in the group of primaries.",
             "Put one there, or check pgtandem_cluster of these hosts.",
         )
     elif len(primaries) > 1:
         yield Problem(
             "inventory-primaries",
             tuple(node["name"] for node in primaries),
-            f"Cluster {cluster!r} has {len(primaries)} primaries in the inventory: {named(primaries)}. Leave one "
-            "there, or give the others a pgtandem_cluster of their own.",
+            f"Cluster {cluster!r} has {len(primaries)} primaries in the inventory: {named(primaries)}.",
+            "Leave one there, or give the others a pgtandem_cluster of their own.",
         )
 
 
@@ -60,13 +61,15 @@ def _password_problems(_cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Pro
         yield Problem(
             "inventory-password",
             tuple(node["name"] for node in without),
-            f"pgtandem_replication_password is not set for {named(without)}. Set it for the whole cluster, in a vault.",
+            f"pgtandem_replication_password is not set for {named(without)}.",
+            "Set it for the whole cluster, in a vault.",
         )
     if any(not node["password_fits_file"] for node in nodes):
         yield Problem(
             "inventory-password",
             (),
             "pgtandem_replication_password holds a line break or a NUL, which no password file can hold.",
+            "Choose another one.",
         )
 
 
@@ -84,7 +87,8 @@ def _login_problems(cluster: str, nodes: t.Sequence[Node], passwords: t.Mapping[
                 "inventory-login",
                 tuple(name for names in said.values() for name in names),
                 f"pgtandem_{variable} differs between {' and '.join(', '.join(names) for names in said.values())}. All "
-                f"hosts of cluster {cluster!r} share one role for replication: set it once for all of them.",
+                f"hosts of cluster {cluster!r} share one role for replication.",
+                "Set it once for all of them.",
             )
 
 
@@ -98,8 +102,8 @@ def _place_problems(_cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Proble
             yield Problem(
                 "inventory-same-place",
                 (places[place], name),
-                f"{places[place]} and {name} have the same address and port ({place[0]}:{place[1]}). Set "
-                "pgtandem_port or pgtandem_address of one of them.",
+                f"{places[place]} and {name} have the same address and port ({place[0]}:{place[1]}).",
+                "Set pgtandem_port or pgtandem_address of one of them.",
             )
         places[place] = name
         slot = slot_name(name)
@@ -107,7 +111,8 @@ def _place_problems(_cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Proble
             yield Problem(
                 "inventory-same-slot",
                 (slots[slot], name),
-                f"{slots[slot]} and {name} would share the slot {slot!r}; rename one of them.",
+                f"{slots[slot]} and {name} would share the slot {slot!r}.",
+                "Rename one of them.",
             )
         slots[slot] = name
 
@@ -125,8 +130,8 @@ def problems_between(nodes: t.Sequence[Node]) -> list[Problem]:
                     "inventory-same-place",
                     (other["name"], node["name"]),
                     f"{other['name']} of cluster {other['cluster']!r} and {node['name']} of cluster "
-                    f"{node['cluster']!r} have the same address and port ({node['address']}:{node['port']}). Set "
-                    "pgtandem_port or pgtandem_address of one of them, or one pgtandem_cluster for both.",
+                    f"{node['cluster']!r} have the same address and port ({node['address']}:{node['port']}).",
+                    "Set pgtandem_port or pgtandem_address of one of them, or one pgtandem_cluster for both.",
                 )
             )
         directory = ((node["status"] or {}).get("instance") or {}).get("data_directory")
@@ -139,8 +144,8 @@ def problems_between(nodes: t.Sequence[Node]) -> list[Problem]:
                     "inventory-same-directory",
                     (owner["name"], node["name"]),
                     f"{owner['name']} and {node['name']} have the same address ({node['address']}) and the same data "
-                    f"directory ({directory}). Give one of them another pgtandem_instance, pgtandem_data_directory or "
-                    "pgtandem_address.",
+                    f"directory ({directory}).",
+                    "Give one of them another pgtandem_instance, pgtandem_data_directory or pgtandem_address.",
                 )
             )
     return found
@@ -155,6 +160,7 @@ def _upstream_problems(cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Prob
                 "inventory-upstream",
                 (node["name"],),
                 f"pgtandem_upstream of {node['name']} is {node['name']} itself.",
+                "Name the host that it is to follow, or leave it out.",
             )
         elif upstream and upstream not in names:
             yield Problem(
@@ -162,6 +168,7 @@ def _upstream_problems(cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Prob
                 (node["name"],),
                 f"pgtandem_upstream of {node['name']} is {upstream!r}, which is no host of cluster {cluster!r} "
                 f"({', '.join(sorted(names))}).",
+                "Name one of them, or leave it out.",
             )
         above = "standby" if upstream in names and "primary" not in names[upstream]["groups"] else "primary"
         if "standby" in node["groups"] and unmet_session_attribute(
@@ -172,13 +179,15 @@ def _upstream_problems(cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Prob
                 (node["name"],),
                 f"{node['name']}: pgtandem_connection_options has target_session_attrs = "
                 f"{node['connection_options']['target_session_attrs']}, and its upstream is a {above}, so it would "
-                "never connect. Leave that option out.",
+                "never connect.",
+                "Leave that option out.",
             )
     for cycle in _cycles(names):
         yield Problem(
             "inventory-upstream",
             cycle,
             f"pgtandem_upstream of {', '.join(cycle)} leads in a circle, so none of them would reach the primary.",
+            "Have one of them follow the primary, or another standby.",
         )
 
 
@@ -208,6 +217,6 @@ def _sender_problems(_cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Probl
                     "inventory-too-few-senders",
                     (node["name"],),
                     f"{node['name']}: pgtandem_parameters has {name} = {said}, too few for {len(nodes) - 1} standbys: "
-                    "each takes two WAL senders while its base backup runs and a slot of its own. Leave it out, or set "
-                    f"at least {least}.",
+                    "each takes two WAL senders while its base backup runs and a slot of its own.",
+                    f"Leave it out, or set at least {least}.",
                 )

@@ -288,6 +288,8 @@ def test_the_gate_stops(nodes: t.Callable[[], list[Node]], expected: dict[str, t
         assert [word for word in words if not any(word in text for text in texts)] == [], texts
     for reason in reasons:
         assert reason["text"] in caught.value.message
+        assert reason["text"] == f"{reason['evidence']} {reason['remedy']}"
+        assert reason["evidence"].endswith((".", ")")) and reason["remedy"].endswith(".")
     assert caught.value.message.startswith("Nothing was changed.")
 
 
