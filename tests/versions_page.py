@@ -87,6 +87,7 @@ INTERNAL = frozenset(
         "password_encryption_enum",
         "read_replication_slot",
         "replica_wal_level",
+        "session_encryption",
         "slot_active_pid",
         "slot_confirmed_flush",
         "slot_conflicting",

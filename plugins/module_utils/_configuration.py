@@ -21,7 +21,12 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._conf import 
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._files import Files
-from ansible_collections.pgtandem.replication.plugins.module_utils._hba import HbaRule, replace_block
+from ansible_collections.pgtandem.replication.plugins.module_utils._hba import (
+    HbaRule,
+    IdentRule,
+    replace_block,
+    replace_ident_block,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import passfile_line
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import account
@@ -158,6 +163,14 @@ def hba_change(
     path = elsewhere.get("hba_file") or host.instance.hba_file
     before = host.files.read_text(path)
     return FileChange(path, before, replace_block(before or "", rules), host.files.mode(path) or 0o640)
+
+
+def ident_change(host: Host, rules: t.Sequence[IdentRule], *, elsewhere: t.Mapping[str, str]) -> FileChange:
+    """pg_ident.conf with our block."""
+    path = elsewhere.get("ident_file") or f"{host.instance.config_directory}/pg_ident.conf"
+    before = host.files.read_text(path)
+    after = replace_ident_block(before or "", rules)
+    return FileChange(path, before if before is not None or after else "", after, host.files.mode(path) or 0o640)
 
 
 def passfile_path(host: Host) -> str:

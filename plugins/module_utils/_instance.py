@@ -12,9 +12,11 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.pgtandem.replication.plugins.module_utils import _tls_files
 from ansible_collections.pgtandem.replication.plugins.module_utils._configuration import (
     FileChange,
     hba_change,
+    ident_change,
     include_change,
     judge_settings,
     overriding,
@@ -38,7 +40,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._data_directo
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._database import Database
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
-from ansible_collections.pgtandem.replication.plugins.module_utils._hba import HbaRule
+from ansible_collections.pgtandem.replication.plugins.module_utils._hba import HbaRule, IdentRule
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import alone
 from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import Needs, compose, normalise
@@ -52,6 +54,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._server impor
     require_free_port,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._service import Service, service_of
+from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import Tls, tls_changes, tls_settings
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import supports
 
 
@@ -84,6 +87,8 @@ class InstanceRequest:
     floors: t.Mapping[str, int] = field(default_factory=dict)
     #: restore_command and the like, under the server's names.
     recovery: t.Mapping[str, str] = field(default_factory=dict)
+    tls: Tls | None = None
+    ident_rules: tuple[IdentRule, ...] = ()
     listen_addresses: str = ""
     initdb_options: tuple[str, ...] = ()
     timeout: int = 300
@@ -147,6 +152,7 @@ def _needs(host: Host, request: InstanceRequest, evidence: DirectoryEvidence) ->
         primary_conninfo=_conninfo(host, request.upstream) if request.upstream else None,
         primary_slot_name=request.upstream.slot if request.upstream else None,
         recovery=request.recovery,
+        tls=tls_settings(host, request.tls),
     )
 
 
@@ -185,7 +191,7 @@ def _check_running_port(host: Host) -> None:
         )
 
 
-def _files(host: Host, request: InstanceRequest, values: t.Mapping[str, str]) -> list[FileChange]:
+def _files(host: Host, request: InstanceRequest, values: t.Mapping[str, str], *, check_mode: bool) -> list[FileChange]:
     """Every file in the order in which it is safe to write them."""
     elsewhere = settings_elsewhere(host)
     found: list[FileChange | None] = []
@@ -195,6 +201,8 @@ def _files(host: Host, request: InstanceRequest, values: t.Mapping[str, str]) ->
                 host, peers=request.peers, user=request.replication_user, password=request.replication_password
             )
         )
+    found += tls_changes(host, request.tls, check_mode=check_mode)
+    found.append(ident_change(host, request.ident_rules, elsewhere=elsewhere))
     found.append(settings_change(host, values))
     found.append(include_change(host))
     found.append(hba_change(host, request.hba_rules, values=values, elsewhere=elsewhere))
@@ -211,6 +219,9 @@ def _files(host: Host, request: InstanceRequest, values: t.Mapping[str, str]) ->
 
 
 def _write(host: Host, change: FileChange) -> None:
+    if _tls_files.is_tls_file(host, change):
+        _tls_files.write(host, change)
+        return
     folder = os.path.dirname(change.path)
     if not os.path.isdir(folder):
         host.files.make_folder(folder, owner=host.instance.os_user, mode=0o755)
@@ -439,7 +450,7 @@ def _configure(
         return
     values = _values(host, request, evidence)
     _check_overrides(host, request, values, report)
-    changes = _files(host, request, values)
+    changes = _files(host, request, values, check_mode=check_mode)
     report.diff += [change.as_diff() for change in changes]
     report.actions += [f"write {change.path}" for change in changes]
     service = service_of(host, timeout=request.timeout)

@@ -177,6 +177,8 @@ class Needs(t.NamedTuple):
     primary_slot_name: str | None = None
     #: Likewise: restore_command and the like.
     recovery: t.Mapping[str, str] = {}
+    #: ssl and its files; empty where the collection leaves them alone.
+    tls: t.Mapping[str, str] = {}
 
 
 def compose(*, version: int, user: t.Mapping[str, str], elsewhere: t.Mapping[str, str], needs: Needs) -> dict[str, str]:
@@ -213,6 +215,7 @@ def compose(*, version: int, user: t.Mapping[str, str], elsewhere: t.Mapping[str
     # A primary that serves no reads as a standby would break the roles' own proof, so this one is not negotiable.
     if as_text(elsewhere.get("hot_standby", "on")).lower() not in _ON:
         values["hot_standby"] = "on"
+    values.update(needs.tls)
     values.update(user)
     for name in floor_parameters(version):
         floor = needs.floors.get(name, 0)

@@ -54,6 +54,7 @@ FEATURES: dict[str, Span] = {
     "wal_receiver_sender": Span(110000),
     "wal_receiver_written_lsn": Span(130000),
     "sender_lag": Span(100000),
+    "session_encryption": Span(90500),
     "sender_reply_time": Span(120000),
     "slots": Span(90400),
     "slot_active_pid": Span(90500),

@@ -117,6 +117,62 @@ options:
         go where this version keeps them; before 12 that is C(recovery.conf), on a standby only.
     type: dict
     default: {}
+  tls:
+    description:
+      - Certificates for encrypted connections. The parameters C(ssl), C(ssl_cert_file), C(ssl_key_file) and
+        C(ssl_ca_file) follow from them. Without it the module leaves TLS alone.
+      - The texts are placed beside the data directory, in the folder DATA_DIRECTORY.tls, which only the server's
+        account may enter, a certificate and its key in one file. A text that is left out leaves the file that was
+        placed before. New ones are taken over by a reload, which drops no connection.
+    type: dict
+    suboptions:
+      in_place:
+        description: The others are paths of files on the host, which are used where they are.
+        type: bool
+        default: false
+      wants_client:
+        description: Whether this host shows a certificate of its own to its upstream.
+        type: bool
+        default: false
+      authority:
+        description: The certificates of the authorities that are trusted, in PEM.
+        type: str
+      certificate:
+        description: The server's certificate, in PEM, and those that lead from it to the authority.
+        type: str
+      key:
+        description: Its private key, in PEM, without a passphrase.
+        type: str
+      client_certificate:
+        description: The certificate that this host shows to its upstream.
+        type: str
+      client_key:
+        description: Its private key.
+        type: str
+  tls_plan:
+    description:
+      - What the roles know of O(tls). On the controller it becomes O(tls), with certificates that are read or made
+        there. It is for the roles, and may change with them.
+    type: dict
+    default: {}
+  ident_rules:
+    description: The lines of the managed block in C(pg_ident.conf), in order.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      map:
+        description: The map's name, as a rule of C(pg_hba.conf) names it.
+        type: str
+        required: true
+      system_user:
+        description: The name in the certificate.
+        type: str
+        required: true
+      role:
+        description: The role that this name may log in as.
+        type: str
+        required: true
   listen_addresses:
     description: Written where the configuration would otherwise listen on the loopback address alone.
     type: str
@@ -206,10 +262,14 @@ floors:
 
 import typing as t
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import login_from, login_options
+from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import (
+    login_from,
+    login_options,
+    tls_option,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import connection_option_problems
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
-from ansible_collections.pgtandem.replication.plugins.module_utils._hba import rule_from
+from ansible_collections.pgtandem.replication.plugins.module_utils._hba import IdentRule, rule_from
 from ansible_collections.pgtandem.replication.plugins.module_utils._instance import (
     InstanceRequest,
     Upstream,
@@ -219,6 +279,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._instance imp
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
 from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import as_text
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import alone_with_cluster
+from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import Tls
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -250,6 +311,8 @@ def request_from(parameters: t.Mapping[str, t.Any]) -> InstanceRequest:
         replication_user=parameters["replication_user"],
         replication_password=parameters["replication_password"],
         senders=parameters["senders"],
+        tls=Tls.from_parameters(parameters["tls"]),
+        ident_rules=tuple(IdentRule(**rule) for rule in parameters["ident_rules"]),
         recovery={str(name): as_text(value) for name, value in parameters["recovery"].items()},
         floors={str(name): int(value) for name, value in parameters["floors"].items()},
         listen_addresses=parameters["listen_addresses"],
@@ -319,6 +382,18 @@ def main() -> None:
             senders={"type": "int", "default": 0},
             floors={"type": "dict", "default": {}},
             recovery={"type": "dict", "default": {}},
+            tls=tls_option(),
+            tls_plan={"type": "dict", "default": {}},
+            ident_rules={
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "map": {"type": "str", "required": True},
+                    "system_user": {"type": "str", "required": True},
+                    "role": {"type": "str", "required": True},
+                },
+            },
             listen_addresses={"type": "str", "default": "*"},
             initdb_options={
                 "type": "list",

@@ -142,6 +142,10 @@ node:
       description: Its C(pgtandem_connection_options).
       type: dict
       sample: {sslmode: require}
+    tls:
+      description: Its C(pgtandem_tls) with what is derived; empty where TLS is left alone.
+      type: dict
+      sample: {}
     apply_delay:
       description: Its C(pgtandem_apply_delay).
       type: str

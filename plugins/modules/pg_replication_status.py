@@ -511,6 +511,10 @@ replication:
           description: V(async), V(potential), V(sync) or V(quorum).
           type: str
           sample: async
+        encrypted:
+          description: Whether the session is encrypted by TLS; from 9.5 on.
+          type: bool
+          sample: true
         reply_time:
           description: When the standby last answered; from 12 on.
           type: str
@@ -734,6 +738,14 @@ replication:
           hosts. C(provider) is V(c) for libc, V(i) for ICU, V(b) for the built-in one.
       type: dict
       sample: {provider: c, locale: en_US.UTF-8, version: "2.36"}
+    tls:
+      description:
+        - The certificates for TLS, never a key - in C(placed) those that the collection put beside the data directory,
+          in C(used) those that the running server and its connection to the upstream name.
+        - Each of C(server), C(client) and C(authority) is null, or has C(path), C(certificate) in PEM, and C(usable),
+          which says whether its key is there and belongs to it.
+      type: dict
+      sample: {placed: {server: null, client: null, authority: null}}
     sizes:
       description: How much a base backup of this server copies; null without O(sizes).
       type: dict

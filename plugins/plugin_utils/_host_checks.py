@@ -25,6 +25,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import
     described,
     state_of,
 )
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls import tls_problems
 
 #: An identifier, the evidence without the host's name, and the remedy.
 Found = t.Tuple[str, str, str]
@@ -132,6 +133,8 @@ def _asked(node: Node) -> t.Iterator[Found]:
                 yield "inventory-parameter", error.message, "Correct pgtandem_parameters."
     for text in connection_option_problems(node["connection_options"], version):
         yield "inventory-connection-option", text, "Correct pgtandem_connection_options."
+    for text in tls_problems(node):
+        yield "inventory-tls", text, "Correct pgtandem_tls."
     for text in recovery_problems(
         apply_delay=node["apply_delay"], restore_command=node["restore_command"], parameters=node["parameters"]
     ):

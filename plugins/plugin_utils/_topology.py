@@ -77,11 +77,16 @@ def assess(cluster: str, nodes: t.Sequence[Node], passwords: t.Mapping[str, str]
 
 
 def settle(
-    nodes: t.Sequence[Node], passwords: t.Mapping[str, str] | None = None, *, accept: t.Collection[str] = ()
+    nodes: t.Sequence[Node],
+    passwords: t.Mapping[str, str] | None = None,
+    *,
+    accept: t.Collection[str] = (),
+    more: t.Sequence[Problem] = (),
 ) -> dict[str, t.Any]:
     """The plan of every host: its role, its upstream, its rules. Raises with every reason to stop.
 
-    C(passwords) are the replication passwords by host, as far as they are known; they are only compared.
+    C(passwords) are the replication passwords by host, as far as they are known; they are only compared. C(more) are
+    problems that were found elsewhere, in files of the controller.
 
     A playbook whose job is one of these very states accepts its id: the problem is then a note, and where it keeps the
     primary from being known the cluster has none and its hosts have no plan.
@@ -89,7 +94,7 @@ def settle(
     found = [assess(cluster, members, passwords) for cluster, members in clusters_of(nodes).items()]
     problems = [
         problem
-        for problem in (*problems_between(nodes), *(problem for one in found for problem in one.problems))
+        for problem in (*problems_between(nodes), *more, *(problem for one in found for problem in one.problems))
         if problem.id not in accept
     ]
     if problems:

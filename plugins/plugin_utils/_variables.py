@@ -13,6 +13,7 @@ import typing as t
 import yaml
 from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import SECRET_OPTIONS
 from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import as_text
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls import tls_from
 
 PREFIX = "pgtandem_"
 PASSWORD = "pgtandem_replication_password"
@@ -74,6 +75,7 @@ def node_from(
             str(key): "" if key in SECRET_OPTIONS else as_text(value)
             for key, value in (values["connection_options"] or {}).items()
         },
+        "tls": tls_from(values["tls"], inventory_directory=str(variable("inventory_dir", "") or "")),
         "apply_delay": str(values["apply_delay"] or ""),
         "restore_command": str(values["restore_command"] or ""),
         "hba_rules": list(values["hba_rules"] or []),

@@ -62,6 +62,7 @@ def node(name: str, group: str, status: dict[str, t.Any] | None = None, **more: 
         "parameters": {},
         "hba_rules": [],
         "connection_options": {},
+        "tls": {},
         "apply_delay": "",
         "restore_command": "",
         "options": dict(OPTIONS),
