@@ -123,10 +123,13 @@ def judge_settings(host: Host, values: t.Mapping[str, str]) -> None:
             for found in re.finditer(r"(?m)^.*?\b(LOG|HINT|ERROR|FATAL):\s+(.*)$", answer.stderr)
             if "postgresql.auto.conf" not in found.group(2) and "contains errors" not in found.group(2)
         ]
+        unable = any("not supported by this build" in line for line in said)
         raise ReplicationError(
             f"PostgreSQL {host.instance.major} would not start with these parameters: "
             + ("; ".join(said) or answer.last_lines())
-            + ". Correct pgtandem_parameters. Nothing was written.",
+            + (". Leave pgtandem_tls out, or take" if unable else ". Correct pgtandem_parameters.")
+            + (f" a server that was built for it ({host.instance.bin_directory})." if unable else "")
+            + " Nothing was written.",
             problems=said,
         )
 

@@ -256,6 +256,12 @@ def _reload(database: Database) -> None:
         time.sleep(0.02)
 
 
+def _write_and_reload(host: Host, changes: t.Iterable[FileChange], database: Database) -> None:
+    for change in changes:
+        _write(host, change)
+    _reload(database)
+
+
 def waiting_for_restart(database: Database, names: t.Container[str]) -> list[str]:
     """Those of our parameters that the running server will take over only by a restart."""
     if not supports(database.version, "pending_restart"):
@@ -335,14 +341,16 @@ def _configure_running(
             restart_names = _needs_restart_when_checked(database, change, values)
         else:
             hba = next((change for change in changes if "hba" in os.path.basename(change.path)), None)
+            others = [change for change in changes if change is not hba]
+            # A server without TLS refuses every rule that is about it, so that it gets its certificates before.
+            if hba is not None and values.get("ssl") == "on" and database.setting("ssl") == "off":
+                _write_and_reload(host, others, database)
+                others = []
             # First what the server can refuse, so that nothing else has been written by then.
             if hba is not None:
                 _write_hba(host, hba, database)
-            for change in changes:
-                if change is not hba:
-                    _write(host, change)
             if changes:
-                _reload(database)
+                _write_and_reload(host, others, database)
             restart_names = waiting_for_restart(database, values)
     if changes:
         report.actions.append("reload the configuration")

@@ -138,8 +138,8 @@ def _judge_in_place(host: Host, tls: Tls) -> None:
         allowed = 0o640 if found.st_uid == 0 and found.st_gid == owner.pw_gid else 0o600
         if found.st_uid not in (owner.pw_uid, 0) or mode & ~allowed:
             raise ReplicationError(
-                f"pgtandem_tls: {key_name} {key} has mode {mode:04o} and another owner than PostgreSQL takes. It has to "
-                f"belong to {owner.pw_name} with mode 0600, or to root and that account's group with 0640."
+                f"pgtandem_tls: {key_name} {key} has mode {mode:04o} or an owner that PostgreSQL does not take. It has "
+                f"to belong to {owner.pw_name} with mode 0600, or to root and that account's group with 0640."
             )
         if found.st_uid == 0 and allowed == 0o600 and owner.pw_uid != 0:
             raise ReplicationError(

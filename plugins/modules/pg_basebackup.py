@@ -277,7 +277,8 @@ seconds:
   type: float
   sample: 3187.4
 tls:
-  description: The certificates that were placed, as RV(pgtandem.replication.pg_replication_status#module:replication.tls).
+  description:
+    - The certificates that were placed, as RV(pgtandem.replication.pg_replication_status#module:replication.tls).
   returned: with O(tls)
   type: dict
 note:

@@ -131,7 +131,7 @@ def controller_problems(nodes: t.Sequence[Node]) -> list[Problem]:
                 read_given(plan["files"], client_name=plan["client_name"] and client_name(node), now=_now())
             except ReplicationError as error:
                 evidence, remedy = apart(error.message, "Correct pgtandem_tls.")
-                found.append(Problem("tls-files", (node["name"],), f"{node['name']}: {evidence}", remedy))
+                found.append(Problem("inventory-tls-files", (node["name"],), f"{node['name']}: {evidence}", remedy))
     return found
 
 
@@ -140,11 +140,11 @@ def _authority_problems(cluster: str, nodes: t.Sequence[Node]) -> list[Problem]:
     try:
         authorities = {node["tls"]["directory"]: read_authority(node["tls"]["directory"], cluster) for node in nodes}
     except ReplicationError as error:
-        return [Problem("tls-files", hosts, *apart(error.message, "Restore it."))]
+        return [Problem("inventory-tls-files", hosts, *apart(error.message, "Restore it."))]
     if len(authorities) > 1:
         return [
             Problem(
-                "tls-files",
+                "inventory-tls-files",
                 hosts,
                 f"pgtandem_tls of cluster {cluster!r} names {len(authorities)} folders for its authority: "
                 f"{', '.join(sorted(authorities))}.",
@@ -161,7 +161,7 @@ def _authority_problems(cluster: str, nodes: t.Sequence[Node]) -> list[Problem]:
     there = "has another authority than" if authority else "has no authority of cluster " + repr(cluster) + ", and"
     return [
         Problem(
-            "tls-authority",
+            "inventory-tls-authority",
             hosts,
             f"The folder {directory} on this controller {there} "
             f"{'the one that' if authority else 'one'} signed the certificates on its hosts (SHA-256 "
