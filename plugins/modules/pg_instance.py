@@ -253,6 +253,11 @@ system_identifier:
   returned: success
   type: str
   sample: "7480000000000000000"
+tls:
+  description:
+    - The certificates that were placed, as RV(pgtandem.replication.pg_replication_status#module:replication.tls).
+  returned: with O(tls)
+  type: dict
 floors:
   description: The values in its control file that a standby must not have lower.
   returned: success
@@ -279,7 +284,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._instance imp
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
 from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import as_text
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import alone_with_cluster
-from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import Tls
+from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import Tls, look
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -331,6 +336,9 @@ def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
             result, report = ensure_instance(host, request, check_mode=module.check_mode)
     for warning in report.warnings:
         module.warn(warning)
+        if request.tls is not None:
+            # The next task of the same run need not send again what is there now.
+            result["tls"] = look(host, {}, {})
     result.update(changed=bool(report.actions), actions=report.actions)
     if module._diff and report.diff:
         result["diff"] = report.diff
