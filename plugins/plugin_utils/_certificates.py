@@ -45,7 +45,8 @@ class Certificate:
             self._x509 = x509.load_pem_x509_certificate(pem.encode())
         except ValueError as error:
             raise ReplicationError(f"It is no certificate in PEM ({error}). Correct it.") from error
-        self.pem = pem.strip() + "\n"
+        # Of the text only this: there may be a key in it.
+        self.pem = self._x509.public_bytes(serialization.Encoding.PEM).decode()
 
     @property
     def common_name(self) -> str:

@@ -252,7 +252,7 @@ def test_a_key_that_is_not_the_certificates_own_is_replaced(spare: Site) -> None
     path = pem(spare, "pg1", "server")
     path.write_text(Certificate(path.read_text(encoding="utf-8")).pem, encoding="utf-8")
     run = spare.converge()
-    assert run.changed == {"pg1": 2, "pg2": 0} or run.changed["pg1"] > 0
+    assert run.changed["pg1"] > 0 and run.changed["pg2"] == 0
     assert key_lines(path)
     spare.settled()
 
