@@ -80,11 +80,18 @@ def test_what_slots_keep_has_an_end(pair: Site) -> None:
     assert {node.setting("max_slot_wal_keep_size") for node in pair.nodes.values()} == {"10GB"}
 
 
+@pytest.mark.stops("inventory-recovery")
+def test_a_delay_without_a_unit_is_refused(pair: Site) -> None:
+    pair.refused("write it with its unit", pg2={"pgtandem_apply_delay": "60"})
+
+
+@pytest.mark.stops("inventory-connection-option")
 def test_an_option_that_libpq_does_not_have_is_refused(pair: Site) -> None:
     wrong = {"pgtandem_connection_options": {"keepalives_idel": 30}}
     pair.refused("libpq has no option 'keepalives_idel'", pg2=wrong)
 
 
+@pytest.mark.stops("inventory-same-place", "inventory-same-directory")
 def test_many_clusters_share_a_host_and_a_run(make_site: MakeSite) -> None:
     """Two clusters, one of them a cascade, on one address: told apart by ports and pgtandem_cluster."""
     site = make_site()
@@ -94,6 +101,8 @@ def test_many_clusters_share_a_host_and_a_run(make_site: MakeSite) -> None:
     site.add("green3", "standby", pgtandem_cluster="green", pgtandem_upstream="green2")
     taken = {"pgtandem_port": site["blue1"].port}
     site.refused("blue1 of cluster 'blue' and green2 of cluster 'green' have the same address and port", green2=taken)
+    elsewhere = {"pgtandem_data_directory": str(site["blue1"].data_directory)}
+    site.refused("blue1 and green2 have the same address", "another pgtandem_instance", green2=elsewhere)
     site.converge()
     systems = {
         name: node.psql("SELECT system_identifier FROM pg_control_system()") for name, node in site.nodes.items()

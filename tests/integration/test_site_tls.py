@@ -207,6 +207,7 @@ def test_both_password_and_certificate(spare: Site) -> None:
     spare.settled()
 
 
+@pytest.mark.stops("inventory-tls-authority")
 def test_a_renewal_drops_nothing(spare: Site) -> None:
     """Near its end, for another name, and by another authority: the stream goes on, new sessions see the new one."""
     spare.variables["pgtandem_tls"] = MUTUAL
@@ -291,6 +292,7 @@ def papers(spare: Site) -> dict[str, dict[str, str]]:
     return found
 
 
+@pytest.mark.stops("inventory-tls-files")
 def test_the_users_own_files_from_the_controller(spare: Site, papers: dict[str, dict[str, str]]) -> None:
     said = {name: {"pgtandem_tls": {"source": "controller", **papers[name]}} for name in spare.nodes}
 
@@ -327,6 +329,7 @@ def test_the_users_own_files_on_the_hosts(spare: Site, papers: dict[str, dict[st
     spare.settled(**said)
 
 
+@pytest.mark.stops("inventory-tls")
 @pytest.mark.parametrize(
     ("tls", "words"),
     [
