@@ -30,6 +30,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._certificates
 )
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, Problem, apart
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls import (
+    FILES,
     client_name,
     tls_plan,
     tls_problems,
@@ -55,7 +56,7 @@ def tls_arguments(plan: t.Mapping[str, t.Any], *, check_mode: bool) -> Sent:
     files = plan["files"]
     wants_client = bool(plan["client_name"])
     if plan["source"] == "host":
-        names = ("authority", "certificate", "key") + (("client_certificate", "client_key") if wants_client else ())
+        names = FILES if wants_client else FILES[:3]
         return Sent({"in_place": True, "wants_client": wants_client, **{name: files.get(name) for name in names}}, [])
     if plan["source"] == "controller":
         given = read_given(files, client_name=plan["client_name"], now=_now())
@@ -90,10 +91,10 @@ def _managed(plan: t.Mapping[str, t.Any], wants_client: bool, *, check_mode: boo
         trusted += "".join(one.pem for one in before if one.fingerprint != own.fingerprint and one.days_left(now) > 0)
     made: dict[str, Pair | None] = {"server": None, "client": None}
     actions = []
-    for kind, name, names in (
-        ("server", plan["common_name"], plan["names"]),
-        *([("client", plan["client_name"], [])] if wants_client else []),
-    ):
+    wanted: dict[str, tuple[str, list[str]]] = {"server": (plan["common_name"], plan["names"])}
+    if wants_client:
+        wanted["client"] = (plan["client_name"], [])
+    for kind, (name, names) in wanted.items():
         reason = why_issue(
             seen.get(kind),
             authority=own,
