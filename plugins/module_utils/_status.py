@@ -125,6 +125,7 @@ def empty_status() -> Status:
         "settings": dict.fromkeys(SETTINGS),
         "pending_restart": [],
         "stale_settings": [],
+        "patroni": None,
         "processes": [],
         "collation": None,
         "sizes": None,
@@ -436,6 +437,7 @@ def _fill_files(status: Status, host: Host) -> None:
     instance, files = host.instance, host.files
     try:
         status["stale_settings"] = _stale_settings(host)
+        status["patroni"] = _patroni(host)
         if status["timeline"] is not None:
             status["timeline_history"] = _timeline_history(files, instance.data_directory, status["timeline"])
         if status["role"] == "standby":
@@ -483,6 +485,13 @@ def _stale_settings(host: Host) -> list[dict[str, t.Any]]:
         }
         for name, setting in sorted(stale.items())
     ]
+
+
+def _patroni(host: Host) -> str | None:
+    """The file that says of itself that Patroni writes it: what others write is overwritten or without effect."""
+    path = host.instance.main_file
+    head = (host.files.read_text(path) or "").splitlines()[:3]
+    return path if any("overwritten by Patroni" in line for line in head) else None
 
 
 def _timeline_history(files: Files, directory: str, timeline: int) -> list[dict[str, t.Any]] | None:
