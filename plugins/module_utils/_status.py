@@ -63,6 +63,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._status_queri
     status_statement,
     write_statement,
 )
+from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import look
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
     STANDBY_SETTINGS,
     major_text,
@@ -123,9 +124,11 @@ def empty_status() -> Status:
         "settings": dict.fromkeys(SETTINGS),
         "pending_restart": [],
         "stale_settings": [],
+        "patroni": None,
         "replication_rules": None,
         "processes": [],
         "collation": None,
+        "tls": None,
         "sizes": None,
         "written_lsn": None,
     }
@@ -445,13 +448,25 @@ def _fill_files(status: Status, host: Host) -> None:
     instance, files = host.instance, host.files
     try:
         status["stale_settings"] = _stale_settings(host)
+        status["patroni"] = _patroni(host)
+        if status["role"] == "standby" and not (status["wal_receiver"] or {}).get("received_tli"):
+            status["timeline"] = _timeline_followed(files, instance.data_directory, status)
         if status["timeline"] is not None:
             status["timeline_history"] = _timeline_history(files, instance.data_directory, status["timeline"])
+        conninfo = None
         if status["role"] == "standby":
-            conninfo = status["settings"]["primary_conninfo"]
+            conninfo = status["settings"]["primary_conninfo"] or _conninfo_on_disk(host)
             status["upstream"] = _upstream(status, conninfo) or upstream_of(_conninfo_on_disk(host))
+        status["tls"] = look(host, status["settings"], _options_of(conninfo))
     except OSError as error:
         status["data_directory"]["error"] = str(error)
+
+
+def _options_of(conninfo: str | None) -> dict[str, str]:
+    try:
+        return parse_conninfo(conninfo or "")
+    except ReplicationError:
+        return {}
 
 
 def _upstream(status: Status, conninfo: str | None) -> dict[str, t.Any] | None:
@@ -492,6 +507,41 @@ def _stale_settings(host: Host) -> list[dict[str, t.Any]]:
         }
         for name, setting in sorted(stale.items())
     ]
+
+
+def _patroni(host: Host) -> str | None:
+    """The file that says of itself that Patroni writes it: what others write is overwritten or without effect."""
+    path = host.instance.main_file
+    head = (host.files.read_text(path) or "").splitlines()[:3]
+    return path if any("overwritten by Patroni" in line for line in head) else None
+
+
+def _timeline_followed(files: Files, directory: str, status: Status) -> int | None:
+    """The timeline of a standby without a WAL receiver. Its control file knows a new one only since its last restart
+    point, so what it has received since, and the histories of that, may tell of a later one."""
+    control, told = status["control"] or {}, status["timeline"]
+    known = [status["positions"]["receive"], status["positions"]["replay"], control.get("minimum_recovery_lsn")]
+    position, size = _later(*known), control.get("wal_segment_bytes")
+    if told is None or not position or not size:
+        return t.cast("int | None", told)
+    at = parse_lsn(position)
+    for folder in ("pg_wal", "pg_xlog"):
+        for timeline in timelines_at(files.list_names(f"{directory}/{folder}"), at, size):
+            history = _timeline_history(files, directory, timeline) if timeline > told else None
+            if history and parse_lsn(history[-1]["lsn"]) <= at:
+                return timeline
+    return t.cast(int, told)
+
+
+def timelines_at(names: t.Iterable[str], position: int, segment_bytes: int) -> list[int]:
+    """The timelines that have a WAL file for what is just before a position, the latest first.
+
+    >>> timelines_at(["00000001000000000000000B", "00000002000000000000000B", "00000003.history"], 0xB000100, 1 << 24)
+    [2, 1]
+    """
+    number, each = max(position - 1, 0) // segment_bytes, 0x100000000 // segment_bytes
+    wanted = f"{number // each:08X}{number % each:08X}"
+    return sorted((int(name[:8], 16) for name in names if name[8:] == wanted), reverse=True)
 
 
 def _timeline_history(files: Files, directory: str, timeline: int) -> list[dict[str, t.Any]] | None:
