@@ -10,7 +10,10 @@ import ast
 import hashlib
 import importlib
 import json
+import os
 import re
+import subprocess
+import sys
 import textwrap
 import typing as t
 from pathlib import Path
@@ -190,6 +193,21 @@ def test_yaml_in_a_page_is_yaml(fence: Fence) -> None:
     if isinstance(content, list):
         for play in content:
             assert {"name", "hosts"} <= set(play), "a play as one would write it"
+
+
+def test_plays_in_pages_pass_ansibles_own_check(tmp_path: Path) -> None:
+    plays = [fence.text for fence in YAML_BLOCKS if isinstance(yaml.load(fence.text, Loader), list)]
+    assert plays
+    playbook = tmp_path / "pages.yml"
+    playbook.write_text("\n".join(plays), encoding="utf-8")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), "--syntax-check", "-i", "localhost,", playbook],
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".venv/collections")},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_plays_in_pages_use_roles_and_modules_that_exist() -> None:
