@@ -359,6 +359,23 @@ def test_the_page_about_patroni_shows_the_play_that_is_tested() -> None:
     assert textwrap.indent(play.strip(), "  ") in text_of(PATRONI)
 
 
+# --- Badges ---
+
+
+def test_the_badges_say_what_is_tested() -> None:
+    text = text_of(README)
+    cores = re.search(r"set -- ([\d. ]+)", text_of(ROOT / "tests/run-controllers"))
+    assert cores is not None
+    first, *_between, last = cores[1].split()
+    assert f"badge/ansible--core-{first}_to_{last}-" in text
+    runtime = yaml.safe_load(text_of(ROOT / "meta/runtime.yml"))
+    assert runtime["requires_ansible"] == f">={first}.0"
+    versions = re.search(r"addprefix versions-,([\d ]+)", text_of(ROOT / "Makefile"))
+    assert versions is not None
+    first, *_between, last = versions[1].split()
+    assert f"badge/PostgreSQL-{first}_to_{last}-" in text
+
+
 # --- The site ---
 
 
