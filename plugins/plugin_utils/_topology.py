@@ -99,7 +99,7 @@ def settle(
     plans: dict[str, dict[str, t.Any]] = {}
     for one in found:
         if one.roles is not None:
-            plans.update(_plans(one.nodes, one.roles))
+            plans.update(plans_of(one.nodes, one.roles))
     return {
         "nodes": plans,
         "depth": max((plan["level"] for plan in plans.values()), default=0),
@@ -117,7 +117,8 @@ def settle(
     }
 
 
-def _plans(nodes: t.Sequence[Node], roles: Roles) -> dict[str, dict[str, t.Any]]:
+def plans_of(nodes: t.Sequence[Node], roles: Roles) -> dict[str, dict[str, t.Any]]:
+    """What becomes of each host of a cluster when one of them is the primary."""
     names = {node["name"]: node for node in nodes}
     upstreams = {
         node["name"]: None if node is roles.primary else upstream_of(node, roles, names)["name"] for node in nodes
