@@ -26,6 +26,10 @@ class Figures:
         """Keep one value."""
         self._values.setdefault(key, []).append(value)
 
+    def clear(self) -> None:
+        """Forget all."""
+        self._values.clear()
+
     def __getitem__(self, key: tuple[t.Any, ...]) -> list[float]:
         return self._values.get(key, [])
 
