@@ -123,12 +123,19 @@ def main() -> None:
             left[who] = changed(again)
             trips[who] = "1" if who == "bare" else str(max(round_trips(again).values(), default="-"))
 
+        def attempt(who: str) -> None:
+            try:
+                one_round(who)
+            except SystemExit as error:
+                # One that cannot be run here is a dash in the table, not the end of the others.
+                print(error, file=sys.stderr)
+
         def show(_number: int) -> None:
             text = report(figures, trips, left)
             print(text) if options.no_page else write_section("setup", text)
 
         try:
-            turns = {who: functools.partial(one_round, who) for who in contenders}
+            turns = {who: functools.partial(attempt, who) for who in contenders}
             in_rounds(options.rounds, turns, show, options.minutes)
         finally:
             for who in contenders:

@@ -25,6 +25,7 @@ SETTINGS = {
     "ANSIBLE_HOST_KEY_CHECKING": "1",
     "ANSIBLE_NOCOLOR": "1",
     "ANSIBLE_FORKS": "20",
+    "ANSIBLE_TIMEOUT": "120",
     "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".venv/collections"),
     "ANSIBLE_SSH_ARGS": f"-F {LAB / 'ssh_config'}",
     "ANSIBLE_SSH_CONTROL_PATH": "none",

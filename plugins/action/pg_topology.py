@@ -12,6 +12,7 @@ from ansible.utils.display import Display
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._gather import gather
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import live_members
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls_arguments import controller_problems
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import clusters_of, settle
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tree import render
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import PASSWORD
@@ -63,6 +64,7 @@ class ActionModule(ActionBase):
             topology = settle(
                 nodes,
                 {name: str(of.get(PASSWORD) or "") for name, of in variables.items()},
+                more=controller_problems(nodes),
                 accept=[str(kind) for kind in self._task.args.get("accept") or []],
             )
         except ReplicationError as error:

@@ -63,6 +63,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._status_queri
     status_statement,
     write_statement,
 )
+from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import look
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
     RECOVERY_PARAMETERS,
     major_text,
@@ -129,6 +130,7 @@ def empty_status() -> Status:
         "replication_rules": None,
         "processes": [],
         "collation": None,
+        "tls": None,
         "sizes": None,
         "written_lsn": None,
     }
@@ -452,11 +454,20 @@ def _fill_files(status: Status, host: Host) -> None:
             status["timeline"] = _timeline_followed(files, instance.data_directory, status)
         if status["timeline"] is not None:
             status["timeline_history"] = _timeline_history(files, instance.data_directory, status["timeline"])
+        conninfo = None
         if status["role"] == "standby":
-            conninfo = status["settings"]["primary_conninfo"]
+            conninfo = status["settings"]["primary_conninfo"] or _conninfo_on_disk(host)
             status["upstream"] = _upstream(status, conninfo) or upstream_of(_conninfo_on_disk(host))
+        status["tls"] = look(host, status["settings"], _options_of(conninfo))
     except OSError as error:
         status["data_directory"]["error"] = str(error)
+
+
+def _options_of(conninfo: str | None) -> dict[str, str]:
+    try:
+        return parse_conninfo(conninfo or "")
+    except ReplicationError:
+        return {}
 
 
 def _upstream(status: Status, conninfo: str | None) -> dict[str, t.Any] | None:
