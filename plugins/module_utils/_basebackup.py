@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import time
 import typing as t
 import uuid
@@ -26,7 +25,6 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._backup_comma
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._backup_job import FILLING
 from ansible_collections.pgtandem.replication.plugins.module_utils._bytes import shown_bytes
-from ansible_collections.pgtandem.replication.plugins.module_utils._conf import parse_lines
 from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import (
     DirectoryEvidence,
     DirectoryState,
@@ -48,12 +46,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._preflight im
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import passfile_line
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import look_at_directory
-from ansible_collections.pgtandem.replication.plugins.module_utils._versions import supports
-
-#: What a copied postgresql.auto.conf may say about whom the upstream itself once followed.
-_RECOVERY_PARAMETERS = re.compile(
-    r"^(primary_conninfo|primary_slot_name|restore_command|recovery_.*|promote_trigger_file)$"
-)
+from ansible_collections.pgtandem.replication.plugins.module_utils._standby import mark_as_standby
 
 #: Seconds between two looks at whether the job has ended: the first pause, the longest, and the growth.
 _FIRST_PAUSE = 0.02
@@ -251,7 +244,7 @@ class _Seeding:
     def _take_over(self, incoming: Incoming, marker: t.Mapping[str, t.Any], purpose: str) -> dict[str, t.Any]:
         """The copy is whole: make it a standby and move it up."""
         if not incoming.is_moving():
-            _make_standby(self._host, incoming.path)
+            mark_as_standby(self._host, incoming.path)
             if not self._request.manifest_checksums:
                 # It tells of the moment of the copy, and a standby changes from its first second on.
                 with contextlib.suppress(FileNotFoundError):
@@ -306,27 +299,6 @@ def seed(
     if check_mode:
         return _foreseen(host, request, evidence)
     return _Seeding(host, request, waiting or Waiting()).run()
-
-
-def _make_standby(host: Host, directory: str) -> None:
-    """Mark the copy as a standby before anybody can start it: without the mark it would be a second primary."""
-    name, text = (
-        ("standby.signal", "")
-        if supports(host.instance.version, "standby_signal")
-        else (
-            "recovery.conf",
-            "standby_mode = 'on'\n",
-        )
-    )
-    host.files.write_text(f"{directory}/{name}", text, owner=host.instance.os_user, mode=0o600)
-    path = f"{directory}/postgresql.auto.conf"
-    before = host.files.read_text(path)
-    if before is None:
-        return
-    stale = {setting.line for setting in parse_lines(before, path) if _RECOVERY_PARAMETERS.match(setting.name)}
-    if stale:
-        kept = [line for number, line in enumerate(before.splitlines(keepends=True), 1) if number not in stale]
-        host.files.write_text(path, "".join(kept), owner=host.instance.os_user, mode=0o600)
 
 
 def _result(

@@ -37,7 +37,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._errors impor
 from ansible_collections.pgtandem.replication.plugins.module_utils._files import Files
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._layout import HostFacts
-from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import lsn_distance, parse_lsn
+from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import format_lsn, lsn_distance, parse_lsn
 from ansible_collections.pgtandem.replication.plugins.module_utils._processes import (
     Postmaster,
     children_of,
@@ -115,6 +115,7 @@ def empty_status() -> Status:
         "role": None,
         "timeline": None,
         "timeline_history": None,
+        "oldest_wal_lsn": None,
         "system_identifier": None,
         "upstream": None,
         "positions": dict.fromkeys(("current", "flush", "insert", "receive", "replay", "replay_timestamp")),
@@ -438,6 +439,9 @@ def _fill_files(status: Status, host: Host) -> None:
         status["stale_settings"] = _stale_settings(host)
         if status["timeline"] is not None:
             status["timeline_history"] = _timeline_history(files, instance.data_directory, status["timeline"])
+        segment_bytes = (status["control"] or {}).get("wal_segment_bytes")
+        if segment_bytes:
+            status["oldest_wal_lsn"] = oldest_wal_lsn(_wal_files(files, instance.data_directory), segment_bytes)
         if status["role"] == "standby":
             conninfo = status["settings"]["primary_conninfo"]
             status["upstream"] = _upstream(status, conninfo) or upstream_of(_conninfo_on_disk(host))
@@ -483,6 +487,23 @@ def _stale_settings(host: Host) -> list[dict[str, t.Any]]:
         }
         for name, setting in sorted(stale.items())
     ]
+
+
+def _wal_files(files: Files, directory: str) -> list[str]:
+    return files.list_names(f"{directory}/pg_wal") or files.list_names(f"{directory}/pg_xlog")
+
+
+def oldest_wal_lsn(names: t.Iterable[str], segment_bytes: int) -> str | None:
+    """Where the oldest WAL file begins that is there, of whatever timeline.
+
+    >>> oldest_wal_lsn(["000000010000000000000007", "000000020000000100000005", "archive_status"], 16 * 1024 * 1024)
+    '0/7000000'
+    """
+    found = [name[8:] for name in names if re.match(r"^[0-9A-F]{24}$", name)]
+    if not found:
+        return None
+    first = min(found)
+    return format_lsn((int(first[:8], 16) << 32) + int(first[8:], 16) * segment_bytes)
 
 
 def _timeline_history(files: Files, directory: str, timeline: int) -> list[dict[str, t.Any]] | None:

@@ -26,11 +26,26 @@ options:
     type: list
     elements: str
     default: []
+  follow:
+    description: Go on with the live primary where it is not the inventory's, whatever C(pgtandem_on_role_change) says.
+    type: bool
+    default: false
   others:
     description: Results of M(pgtandem.replication.pg_node) for hosts that are not part of the play.
     type: list
     elements: dict
     default: []
+  rejoin:
+    description:
+      - Hosts that are to come back as standbys, an old primary for instance. Their plan then says how, and what they
+        are now stops nobody.
+    type: list
+    elements: str
+    default: []
+  stop_old_primary:
+    description: Whether a server of O(rejoin) may be stopped that runs as a second primary.
+    type: bool
+    default: false
   show:
     description:
       - Print the topology as a tree instead of settling it, as the servers say it themselves, from the facts

@@ -14,6 +14,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._names import
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import NEWEST, floor_parameters
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_checks import senders_needed
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, system_of
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import strange_slots
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._roles import Roles
 
 
@@ -56,6 +57,8 @@ def plan_of(node: Node, nodes: t.Sequence[Node], upstreams: t.Mapping[str, str |
         {"database": "replication", "user": node["replication_user"], "address": address, "method": "auto"}
         for address in addresses
     ]
+    # pg_rewind logs in to a database, for which the rule above does not count.
+    rules += [dict(rule, database="postgres") for rule in rules]
     return {
         "cluster": node["cluster"],
         "role": "standby" if upstream else "primary",
@@ -71,6 +74,9 @@ def plan_of(node: Node, nodes: t.Sequence[Node], upstreams: t.Mapping[str, str |
         "downstream": downstream,
         "downstream_names": [application_name(name) for name in downstream],
         "downstream_slots": [slot_name(name) for name in downstream if names[name]["slots"]],
+        "strange_slots": strange_slots(node, nodes, downstream),
+        # Set where the host has to come back first.
+        "returning": None,
         "hba_rules": rules + list(node["hba_rules"]),
         "peers": [{"host": other["address"], "port": other["port"]} for other in nodes if other is not node],
         "senders": senders_needed(nodes),

@@ -22,6 +22,13 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._host_checks 
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_checks import inventory_problems
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, Problem, quorum, state_of, unread
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._plan import levels_of, plan_of, upstream_of
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import (
+    Asked,
+    Returning,
+    as_standby,
+    returning,
+    unknown_names,
+)
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._roles import Roles, live_primary
 
 
@@ -73,7 +80,11 @@ def assess(cluster: str, nodes: t.Sequence[Node], passwords: t.Mapping[str, str]
 
 
 def settle(
-    nodes: t.Sequence[Node], passwords: t.Mapping[str, str] | None = None, *, accept: t.Collection[str] = ()
+    nodes: t.Sequence[Node],
+    passwords: t.Mapping[str, str] | None = None,
+    *,
+    accept: t.Collection[str] = (),
+    asked: Asked | None = None,
 ) -> dict[str, t.Any]:
     """The plan of every host: its role, its upstream, its rules. Raises with every reason to stop.
 
@@ -81,9 +92,24 @@ def settle(
 
     A playbook whose job is one of these very states accepts its id: the problem is then a note, and where it keeps the
     primary from being known the cluster has none and its hosts have no plan.
+
+    C(asked) are hosts that are to come back. They count as the standbys that they will be, and their plan says how.
     """
-    found = [assess(cluster, members, passwords) for cluster, members in clusters_of(nodes).items()]
-    problems = [problem for one in found for problem in one.problems if problem.id not in accept]
+    asked = asked or Asked()
+    clusters = clusters_of(nodes)
+    back = {cluster: returning(cluster, members, asked) for cluster, members in clusters.items()}
+    found = [
+        assess(cluster, _as_they_will_be(members, back[cluster]), passwords) for cluster, members in clusters.items()
+    ]
+    problems = unknown_names(nodes, asked)
+    problems += [problem for one in back.values() for problem in one.problems]
+    said = {(problem.id, problem.hosts) for problem in problems}
+    problems += [
+        problem
+        for one in found
+        for problem in one.problems
+        if problem.id not in accept and (problem.id, problem.hosts) not in said
+    ]
     if problems:
         raise ReplicationError(
             ("Nothing was changed. " if len(problems) == 1 else f"Nothing was changed. {len(problems)} reasons: ")
@@ -99,6 +125,10 @@ def settle(
     for one in found:
         if one.roles is not None:
             plans.update(_plans(one.nodes, one.roles))
+    for one in back.values():
+        for name, how in one.hosts.items():
+            if name in plans:
+                plans[name]["returning"] = how.as_plan()
     return {
         "nodes": plans,
         "depth": max((plan["level"] for plan in plans.values()), default=0),
@@ -114,6 +144,10 @@ def settle(
             for one in found
         },
     }
+
+
+def _as_they_will_be(nodes: t.Sequence[Node], back: Returning) -> list[Node]:
+    return [as_standby(node) if node["name"] in back.hosts else node for node in nodes]
 
 
 def _plans(nodes: t.Sequence[Node], roles: Roles) -> dict[str, dict[str, t.Any]]:

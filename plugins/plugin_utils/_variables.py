@@ -66,6 +66,8 @@ def node_from(
         "on_role_change": str(values["on_role_change"]),
         "manage_packages": bool(values["manage_packages"]),
         "slots": bool(values["slots"]),
+        "reseed": values["reseed"],
+        "reseed_mode": str(values["reseed_mode"]),
         "parameters": dict(values["parameters"] or {}),
         "connection_options": sorted(values["connection_options"] or {}),
         "hba_rules": list(values["hba_rules"] or []),
