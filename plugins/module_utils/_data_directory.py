@@ -26,6 +26,10 @@ JOB = "pgtandem-job"
 REWIND_FOLDER = ".pgtandem-rewind"
 REWIND_STATE = "state.json"
 
+#: Beside a folder that was set aside to be replaced, its name with this at the end; and what was set aside.
+ASIDE = ".pgtandem-aside"
+ASIDE_JOURNAL = ".pgtandem-aside.json"
+
 #: A file system's own entries, which a fresh mount point holds.
 NOT_DATA = frozenset({"lost+found"})
 

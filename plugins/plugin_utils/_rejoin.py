@@ -110,8 +110,8 @@ def reseed_problems(cluster: str, nodes: t.Sequence[Node]) -> list[Problem]:
             Problem(
                 "inventory-reseed",
                 tuple(node["name"] for node in said),
-                f"pgtandem_reseed is true for {named(said)} of cluster {cluster!r}, so it names none of them. Name the "
-                f"host whose data directory may be replaced: -e pgtandem_reseed={said[-1]['name']}.",
+                f"pgtandem_reseed is true for {named(said)} of cluster {cluster!r}, so it names none of them.",
+                f"Name the host whose data directory may be replaced: -e pgtandem_reseed={said[-1]['name']}.",
             )
         ]
     return []
@@ -125,8 +125,8 @@ def unknown_names(nodes: t.Sequence[Node], asked: Asked) -> list[Problem]:
         Problem(
             "inventory-unknown-host",
             (name,),
-            f"{name!r}, which {variable} names, is no host of the groups of primaries and standbys "
-            f"({', '.join(sorted(known))}).",
+            f"{name!r}, which {variable} names, is no host of the groups of primaries and standbys.",
+            f"They have {', '.join(sorted(known))}.",
         )
         for variable, names in (("pgtandem_reseed", listed), ("pgtandem_target", asked.rejoin))
         for name in sorted(names - known)
@@ -158,8 +158,8 @@ def returning(cluster: str, nodes: t.Sequence[Node], asked: Asked) -> Returning:
                 "no-quorum",
                 tuple(hosts),
                 f"Of the {len(nodes)} hosts of cluster {cluster!r} fewer than half could be read, so which side of a "
-                f"broken network counts is not known, and no data directory is rewound or replaced. Make more of "
-                f"{named(unread(nodes))} reachable.",
+                f"broken network counts is not known, and no data directory is rewound or replaced.",
+                f"Make more of {named(unread(nodes))} reachable.",
             )
         )
     return Returning(hosts, problems)
@@ -184,13 +184,14 @@ def _live(nodes: t.Sequence[Node], wanted: t.Sequence[Node]) -> Node | Problem:
                 "reseed-primary",
                 (only["name"],),
                 f"{only['name']} is named in pgtandem_reseed and is the one running primary ({described(only)}). A "
-                "primary is never replaced. Name the standby that is to be copied anew: -e pgtandem_reseed=NAME.",
+                "primary is never replaced.",
+                "Name the standby that is to be copied anew: -e pgtandem_reseed=NAME.",
             )
         return Problem(
             "rejoin-primary",
             (only["name"],),
-            f"{only['name']} is the one running primary ({described(only)}), so there is nothing it could come back "
-            "to. If another host is to be the primary, promote that first (switchover.yml, failover.yml).",
+            f"{only['name']} is the one running primary ({described(only)}), and there is nothing to come back to.",
+            "If another host is to be the primary, promote that first (switchover.yml, failover.yml).",
         )
     names = tuple(node["name"] for node in others or primaries or wanted)
     if primaries:
@@ -198,14 +199,15 @@ def _live(nodes: t.Sequence[Node], wanted: t.Sequence[Node]) -> Node | Problem:
             "two-primaries",
             names,
             f"{named(others or primaries)} all run as primaries, so it is not clear to which of them the hosts are to "
-            "come back. Name only those that are to come back, and stop those whose data does not count.",
+            "come back.",
+            "Name only those that are to come back, and stop those whose data does not count.",
         )
     missing = "".join(f" {why_unread(node)}." for node in unread(nodes))
     return Problem(
         "rejoin-no-primary",
         names,
-        f"No primary runs, so there is nothing that {named(wanted)} could come back to.{missing} Start the primary, or "
-        "promote a standby (failover.yml), and run again.",
+        f"No primary runs, so there is nothing that {named(wanted)} could come back to.{missing}",
+        "Start the primary, or promote a standby (failover.yml), and run again.",
     )
 
 
@@ -213,7 +215,7 @@ def _return_of(cluster: str, node: Node, live: Node, asked: Asked) -> Return | P
     name, state = node["name"], state_of(node)
     if node["status"] is None:
         return Problem(
-            "rejoin-unread", (name,), f"{why_unread(node)}, so nothing can be done there. Make it reachable."
+            "rejoin-unread", (name,), f"{why_unread(node)}, so nothing can be done there.", "Make it reachable."
         )
     # The gate says what is wrong with a directory of another cluster, and nothing is to be brought back where none is.
     if state not in _HOLDS_DATA or (system_of(node) not in (None, system_of(live))):
@@ -225,8 +227,8 @@ def _return_of(cluster: str, node: Node, live: Node, asked: Asked) -> Return | P
             (name,),
             f"{name} runs as a primary beside {live['name']} ({described(node)}, timeline {node['status']['timeline']};"
             f" {live['name']}: timeline {live['status']['timeline']}). What it took since their ways parted is lost "
-            f"when it comes back to {live['name']}. See that nobody uses it, and stop its server, or run again with -e "
-            "pgtandem_stop_old_primary=true.",
+            f"when it comes back to {live['name']}.",
+            "See that nobody uses it, and stop its server, or run again with -e pgtandem_stop_old_primary=true.",
         )
     why = _why(node, live)
     forced = reseed and node["reseed_mode"] == "copy" and not (node["status"].get("aside") or {}).get("complete")
@@ -235,8 +237,8 @@ def _return_of(cluster: str, node: Node, live: Node, asked: Asked) -> Return | P
         return Problem(
             "wal-gone",
             (name,),
-            f"{name} cannot catch up with {live['name']}: {gone}. Only a new copy helps: name it in pgtandem_reseed "
-            f"(-e pgtandem_reseed={name}).",
+            f"{name} cannot catch up with {live['name']}: {gone}.",
+            f"Only a new copy helps: name it in pgtandem_reseed (-e pgtandem_reseed={name}).",
         )
     if why is None and gone is None and not forced:
         return None

@@ -126,10 +126,9 @@ def settle(
     for one in found:
         if one.roles is not None:
             plans.update(_plans(one.nodes, one.roles))
-    for one in back.values():
-        for name, how in one.hosts.items():
-            if name in plans:
-                plans[name]["returning"] = how.as_plan()
+    hosts = {name: how for cluster in back.values() for name, how in cluster.hosts.items()}
+    for name in plans.keys() & hosts.keys():
+        plans[name]["returning"] = hosts[name].as_plan()
     return {
         "nodes": plans,
         "depth": max((plan["level"] for plan in plans.values()), default=0),

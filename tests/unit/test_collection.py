@@ -266,6 +266,7 @@ PURE = {
     "_names",
     "_parameters",
     "_quoting",
+    "_rewind_plan",
     "_scram",
     "_versions",
 }
