@@ -37,7 +37,12 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._database imp
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
-from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import Incoming, read_marker, try_lock
+from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import (
+    CLEARING,
+    Incoming,
+    read_marker,
+    try_lock,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._preflight import (
     Ready,
     UpstreamNotReady,
@@ -45,6 +50,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._preflight im
     total_bytes,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import passfile_line
+from ansible_collections.pgtandem.replication.plugins.module_utils._replace import make_way
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import look_at_directory
 from ansible_collections.pgtandem.replication.plugins.module_utils._standby import mark_as_standby
 
@@ -144,6 +150,8 @@ class _Seeding:
                 f"The base backup from {self._request.shown()} failed: {said}. Nothing else was touched, and the "
                 "unfinished copy was cleared. Run again to begin a new one."
             )
+        if marker.get("phase") == CLEARING:
+            incoming.clear_everything()
         if marker:
             # Clearing first shows how much room there is.
             self._actions.append(f"clear the unfinished base backup in {self._directory}")
@@ -281,12 +289,20 @@ def seed(
     host: Host, request: BaseBackupRequest, *, check_mode: bool, waiting: Waiting | None = None
 ) -> dict[str, t.Any]:
     """Make the data directory a standby of the upstream's system, unless it is one."""
+    waiting = waiting or Waiting()
+    made_way = []
+    if request.replace != "no" and waiting.job is None:
+        made_way = make_way(host, request, check_mode=check_mode)
     evidence = look_at_directory(host)
-    if decide(request, evidence, None) is None and (waiting is None or waiting.job is None):
+    if check_mode and made_way:
+        return _result(host, evidence, changed=True, actions=[*made_way, _planned(host, request)])
+    if decide(request, evidence, None) is None and waiting.job is None:
         return _result(host, evidence, changed=False, actions=[])
     if check_mode:
         return _foreseen(host, request, evidence)
-    return _Seeding(host, request, waiting or Waiting()).run()
+    result = _Seeding(host, request, waiting).run()
+    result["actions"] = made_way + result["actions"]
+    return result
 
 
 def _result(

@@ -18,6 +18,7 @@ import re
 import typing as t
 from enum import Enum
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._aside import read_journal
 from ansible_collections.pgtandem.replication.plugins.module_utils._conf import last_values, parse_lines, read_settings
 from ansible_collections.pgtandem.replication.plugins.module_utils._control_data import ControlData
 from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import (
@@ -103,7 +104,14 @@ def empty_status() -> Status:
         "instance_error": None,
         "installed": False,
         "missing_programs": [],
-        "data_directory": {"path": None, "state": None, "description": None, "signal_files": [], "error": None},
+        "data_directory": {
+            "path": None,
+            "state": None,
+            "description": None,
+            "signal_files": [],
+            "error": None,
+            "set_aside": None,
+        },
         "control": None,
         "running": False,
         "postmaster": None,
@@ -437,6 +445,7 @@ def _fill_files(status: Status, host: Host) -> None:
     instance, files = host.instance, host.files
     try:
         status["stale_settings"] = _stale_settings(host)
+        status["data_directory"]["set_aside"] = _set_aside(host)
         if status["timeline"] is not None:
             status["timeline_history"] = _timeline_history(files, instance.data_directory, status["timeline"])
         segment_bytes = (status["control"] or {}).get("wal_segment_bytes")
@@ -487,6 +496,12 @@ def _stale_settings(host: Host) -> list[dict[str, t.Any]]:
         }
         for name, setting in sorted(stale.items())
     ]
+
+
+def _set_aside(host: Host) -> dict[str, t.Any] | None:
+    """Where an older data directory of this instance lies, and whether the new one has been proven since."""
+    journal = read_journal(host)
+    return {"path": journal["moves"][0][1], "proven": journal["proven"]} if journal else None
 
 
 def _wal_files(files: Files, directory: str) -> list[str]:

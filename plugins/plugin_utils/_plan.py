@@ -14,7 +14,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._names import
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import NEWEST, floor_parameters
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_checks import senders_needed
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, system_of
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import strange_slots
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import reseeds, strange_slots
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._roles import Roles
 
 
@@ -77,6 +77,7 @@ def plan_of(node: Node, nodes: t.Sequence[Node], upstreams: t.Mapping[str, str |
         "strange_slots": strange_slots(node, nodes, downstream),
         # Set where the host has to come back first.
         "returning": None,
+        "reseed": bool(upstream) and reseeds(node),
         "hba_rules": rules + list(node["hba_rules"]),
         "peers": [{"host": other["address"], "port": other["port"]} for other in nodes if other is not node],
         "senders": senders_needed(nodes),

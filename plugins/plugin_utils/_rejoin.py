@@ -231,7 +231,9 @@ def _return_of(cluster: str, node: Node, live: Node, asked: Asked) -> Return | P
             "See that nobody uses it, and stop its server, or run again with -e pgtandem_stop_old_primary=true.",
         )
     why = _why(node, live)
-    forced = reseed and node["reseed_mode"] == "copy" and not (node["status"].get("aside") or {}).get("complete")
+    # A copy that an earlier run made, and that waits for its proof, is not made again.
+    waits = (node["status"]["data_directory"].get("set_aside") or {"proven": True})["proven"] is False
+    forced = reseed and node["reseed_mode"] == "copy" and not (waits and state == "standby")
     gone = None if why else _wal_gone(node, live)
     if gone and not reseed:
         return Problem(
