@@ -25,7 +25,7 @@ class ActionModule(ActionBase):
     """Settle the topology from what was read, or show it."""
 
     _requires_connection = False
-    _VALID_ARGS = frozenset({"accept", "follow", "others", "rejoin", "show", "stop_old_primary"})
+    _VALID_ARGS = frozenset({"accept", "dead", "follow", "leaving", "others", "rejoin", "show", "stop_old_primary"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         task_vars = task_vars or {}
@@ -56,6 +56,8 @@ class ActionModule(ActionBase):
                 accept=[str(kind) for kind in self._task.args.get("accept") or []],
                 asked=Asked(
                     frozenset(str(name) for name in self._task.args.get("rejoin") or []),
+                    dead=frozenset(str(name) for name in self._task.args.get("dead") or []),
+                    leaving=frozenset(str(name) for name in self._task.args.get("leaving") or []),
                     stop=boolean(self._task.args.get("stop_old_primary") or False),
                 ),
             )

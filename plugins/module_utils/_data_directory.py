@@ -30,6 +30,9 @@ REWIND_STATE = "state.json"
 ASIDE = ".pgtandem-aside"
 ASIDE_JOURNAL = ".pgtandem-aside.json"
 
+#: Beside the data directory: whom a run was about to promote.
+CLAIM = ".pgtandem-claim.json"
+
 #: A file system's own entries, which a fresh mount point holds.
 NOT_DATA = frozenset({"lost+found"})
 

@@ -26,10 +26,21 @@ options:
     type: list
     elements: str
     default: []
+  dead:
+    description: Hosts that are known to be dead, so that a standby which still believes to stream from one counts for
+      nothing.
+    type: list
+    elements: str
+    default: []
   follow:
     description: Go on with the live primary where it is not the inventory's, whatever C(pgtandem_on_role_change) says.
     type: bool
     default: false
+  leaving:
+    description: Hosts that are about to leave their clusters. The plans are those of the clusters without them.
+    type: list
+    elements: str
+    default: []
   others:
     description: Results of M(pgtandem.replication.pg_node) for hosts that are not part of the play.
     type: list

@@ -43,6 +43,10 @@ class Asked:
     rejoin: frozenset[str] = frozenset()
     #: A server that runs as a second primary may be stopped for it.
     stop: bool = False
+    #: Hosts that were found dead, or were fenced: what a standby still says of a stream from there is out of date.
+    dead: frozenset[str] = frozenset()
+    #: Hosts that are about to leave: the plans are those of a cluster without them.
+    leaving: frozenset[str] = frozenset()
 
 
 class Return(t.NamedTuple):
@@ -128,7 +132,7 @@ def unknown_names(nodes: t.Sequence[Node], asked: Asked) -> list[Problem]:
             f"{name!r}, which {variable} names, is no host of the groups of primaries and standbys.",
             f"They have {', '.join(sorted(known))}.",
         )
-        for variable, names in (("pgtandem_reseed", listed), ("pgtandem_target", asked.rejoin))
+        for variable, names in (("pgtandem_reseed", listed), ("pgtandem_target", asked.rejoin | asked.leaving))
         for name in sorted(names - known)
     ]
 
@@ -296,6 +300,17 @@ def as_standby(node: Node) -> Node:
         stale_settings=[],
     )
     return dict(node, status=status)
+
+
+def without_stream(node: Node, dead: t.Iterable[Node]) -> Node:
+    """The host without a WAL receiver that has not noticed yet that its upstream is gone."""
+    receiver = (node["status"] or {}).get("wal_receiver")
+    if not receiver:
+        return node
+    place = (receiver["sender_host"], receiver["sender_port"])
+    if all((other["address"], other["port"]) != place for other in dead):
+        return node
+    return dict(node, status=dict(node["status"], wal_receiver=None))
 
 
 def strange_slots(node: Node, nodes: t.Iterable[Node], downstream: t.Container[str]) -> list[str]:

@@ -28,7 +28,9 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin impor
     as_standby,
     returning,
     unknown_names,
+    without_stream,
 )
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._removal import removal_problems
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._roles import Roles, live_primary
 
 
@@ -97,12 +99,22 @@ def settle(
     C(asked) are hosts that are to come back. They count as the standbys that they will be, and their plan says how.
     """
     asked = asked or Asked()
+    leaving = [
+        problem
+        for cluster, members in clusters_of(nodes).items()
+        for problem in removal_problems(cluster, members, asked.leaving)
+    ]
+    everybody = nodes
+    # With a host that may not leave, the others are judged with it: its reasons are then the only ones about it.
+    nodes = nodes if leaving else [node for node in nodes if node["name"] not in asked.leaving]
     clusters = clusters_of(nodes)
     back = {cluster: returning(cluster, members, asked) for cluster, members in clusters.items()}
+    dead = [node for node in nodes if node["name"] in asked.dead]
     found = [
-        assess(cluster, _as_they_will_be(members, back[cluster]), passwords) for cluster, members in clusters.items()
+        assess(cluster, [without_stream(node, dead) for node in _as_they_will_be(members, back[cluster])], passwords)
+        for cluster, members in clusters.items()
     ]
-    problems = unknown_names(nodes, asked)
+    problems = unknown_names(everybody, asked) + leaving
     problems += [problem for one in back.values() for problem in one.problems]
     said = {(problem.id, problem.hosts) for problem in problems}
     problems += [

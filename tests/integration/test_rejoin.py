@@ -69,6 +69,7 @@ def streams(site: Site, name: str, upstream: str) -> bool:
 
 
 def test_an_old_primary_that_was_stopped_in_order_just_follows(spare: Site) -> None:
+    wait_until(lambda: streams(spare, "pg2", "pg1"), "the standby")
     spare["pg1"].stop("fast")
     promote(spare, "pg2")
     before = spare.fingerprint()
@@ -137,9 +138,9 @@ def test_a_rewind_that_was_cut_short_is_never_started_and_gone_on_with(spare: Si
     run = play(spare, "rejoin.yml", "--limit", "pg1", pg1=stand_in(spare, CUTS[cut]))
     assert run.status != 0, run.output
     assert (spare.folder / "pg1.pgtandem-rewind" / "state.json").exists()
-    with pytest.raises(AssertionError, match="invalid permissions"):
+    with pytest.raises(AssertionError):
         spare["pg1"].start()
-    spare.inventory()
+    assert "invalid permissions" in spare["pg1"].log()[-2000:]
     refused(spare, "whose rewind was begun and is not finished", playbook="site.yml")
     if cut == "half-way":
         play(spare, "rejoin.yml", "--limit", "pg1", "--check")

@@ -41,6 +41,9 @@ def named(name: str, **more: t.Any) -> dict[str, t.Any]:
     return {"variables": {"reseed": name, **more}}
 
 
+OFF: dict[str, t.Any] = {
+    "timeline": 1, "timeline_history": [], "wal_receiver": None, "positions": {"receive": "0/6000000"}
+}  # fmt: skip
 BEHIND: dict[str, t.Any] = {"wal_receiver": None, "positions": {"receive": "0/3000000", "replay": "0/3000000"}}
 KEPT: dict[str, t.Any] = {"oldest_wal_lsn": "0/4000000"}
 
@@ -50,15 +53,15 @@ KEPT: dict[str, t.Any] = {"oldest_wal_lsn": "0/4000000"}
     [
         pytest.param([old(), new()], ask("pg1"), {"pg1": (False, False, "standby")}, id="an old primary"),
         pytest.param([old(), new()], ask(), {}, id="nobody asked"),
-        pytest.param([old(running=True), new()], ask("pg1", stop=True), {"pg1": (False, False, "always")}, id="stop it"),
+        pytest.param([old(running=True), new()], ask("pg1", stop=True), {"pg1": (False, False, "always")}, id="stop"),
         pytest.param([old(), new(), third()], ask("pg3"), {}, id="a sound standby"),
         pytest.param([old(), new(), third()], ask("pg1", "pg2", "pg3"), {"pg1": (False, False, "standby")}, id="all"),
         pytest.param(
-            [old(), new(), third(timeline=1, timeline_history=[], wal_receiver=None, positions={"receive": "0/6000000"})],
+            [old(), new(), third(**OFF)],
             ask("pg3"), {"pg3": (False, False, "standby")}, id="a diverged standby",
         ),
         pytest.param([old(), new(), empty(host("pg3"))], ask("pg3"), {}, id="nothing is there"),
-        pytest.param([old(**named("pg1")), new()], ask(), {"pg1": (False, True, "standby")}, id="reseed an old primary"),
+        pytest.param([old(**named("pg1")), new()], ask(), {"pg1": (False, True, "standby")}, id="reseed it"),
         pytest.param([new(), third(**named("pg3"))], ask(), {}, id="reseed a sound standby"),
         pytest.param([new(), third(**named("pg9, pg3", reseed_mode="copy"))], ask(), {"pg3": (True, True, "standby")},
                      id="copy it in any case"),
