@@ -59,6 +59,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._status_queri
     SETTINGS,
     SLOT_COLUMNS,
     current_position_statement,
+    replication_rules_statement,
     sizes_statement,
     status_statement,
     write_statement,
@@ -134,6 +135,7 @@ def empty_status() -> Status:
         "settings": dict.fromkeys(SETTINGS),
         "pending_restart": [],
         "stale_settings": [],
+        "replication_rules": None,
         "processes": [],
         "collation": None,
         "sizes": None,
@@ -229,6 +231,7 @@ def _ask(
                 status["written_lsn"] = answer["current"]
             if sizes:
                 status["sizes"] = json.loads(database.value(sizes_statement(database.version)))
+            status["replication_rules"] = _replication_rules(database)
             status.update(
                 running=True,
                 accepts_connections=True,
@@ -248,6 +251,15 @@ def _ask(
 
 def _answer_of(database: Database) -> dict[str, t.Any]:
     return t.cast("dict[str, t.Any]", json.loads(database.value(status_statement(database.version))))
+
+
+def _replication_rules(database: Database) -> list[dict[str, t.Any]] | None:
+    statement = replication_rules_statement(database.version)
+    try:
+        return json.loads(database.value(statement)) if statement else None
+    except DatabaseError:
+        # Only superusers may see them, and the rest is worth knowing to others too.
+        return None
 
 
 def _require_same_directory(host: Host, login: Login, answer: dict[str, t.Any]) -> None:
