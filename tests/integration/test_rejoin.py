@@ -131,6 +131,7 @@ CUTS = {
 }
 
 
+@pytest.mark.stops("host-rewinding")
 @pytest.mark.parametrize("cut", CUTS)
 def test_a_rewind_that_was_cut_short_is_never_started_and_gone_on_with(spare: Site, cut: str) -> None:
     both_wrote(spare)
