@@ -458,6 +458,8 @@ def _fill_files(status: Status, host: Host) -> None:
     try:
         status["stale_settings"] = _stale_settings(host)
         status["data_directory"]["set_aside"] = _set_aside(host)
+        if status["role"] == "standby" and not (status["wal_receiver"] or {}).get("received_tli"):
+            status["timeline"] = _timeline_followed(files, instance.data_directory, status)
         if status["timeline"] is not None:
             status["timeline_history"] = _timeline_history(files, instance.data_directory, status["timeline"])
         segment_bytes = (status["control"] or {}).get("wal_segment_bytes")
@@ -531,6 +533,34 @@ def oldest_wal_lsn(names: t.Iterable[str], segment_bytes: int) -> str | None:
         return None
     first = min(found)
     return format_lsn((int(first[:8], 16) << 32) + int(first[8:], 16) * segment_bytes)
+
+
+def _timeline_followed(files: Files, directory: str, status: Status) -> int | None:
+    """The timeline of a standby without a WAL receiver. Its control file knows a new one only since its last restart
+    point, so what it has received since, and the histories of that, may tell of a later one."""
+    control, told = status["control"] or {}, status["timeline"]
+    known = [status["positions"]["receive"], status["positions"]["replay"], control.get("minimum_recovery_lsn")]
+    position, size = _later(*known), control.get("wal_segment_bytes")
+    if told is None or not position or not size:
+        return t.cast("int | None", told)
+    at = parse_lsn(position)
+    for folder in ("pg_wal", "pg_xlog"):
+        for timeline in timelines_at(files.list_names(f"{directory}/{folder}"), at, size):
+            history = _timeline_history(files, directory, timeline) if timeline > told else None
+            if history and parse_lsn(history[-1]["lsn"]) <= at:
+                return timeline
+    return t.cast(int, told)
+
+
+def timelines_at(names: t.Iterable[str], position: int, segment_bytes: int) -> list[int]:
+    """The timelines that have a WAL file for what is just before a position, the latest first.
+
+    >>> timelines_at(["00000001000000000000000B", "00000002000000000000000B", "00000003.history"], 0xB000100, 1 << 24)
+    [2, 1]
+    """
+    number, each = max(position - 1, 0) // segment_bytes, 0x100000000 // segment_bytes
+    wanted = f"{number // each:08X}{number % each:08X}"
+    return sorted((int(name[:8], 16) for name in names if name[8:] == wanted), reverse=True)
 
 
 def _timeline_history(files: Files, directory: str, timeline: int) -> list[dict[str, t.Any]] | None:

@@ -137,7 +137,7 @@ def settle(
     plans: dict[str, dict[str, t.Any]] = {}
     for one in found:
         if one.roles is not None:
-            plans.update(_plans(one.nodes, one.roles))
+            plans.update(plans_of(one.nodes, one.roles))
     hosts = {name: how for cluster in back.values() for name, how in cluster.hosts.items()}
     for name in plans.keys() & hosts.keys():
         plans[name]["returning"] = hosts[name].as_plan()
@@ -162,7 +162,8 @@ def _as_they_will_be(nodes: t.Sequence[Node], back: Returning) -> list[Node]:
     return [as_standby(node) if node["name"] in back.hosts else node for node in nodes]
 
 
-def _plans(nodes: t.Sequence[Node], roles: Roles) -> dict[str, dict[str, t.Any]]:
+def plans_of(nodes: t.Sequence[Node], roles: Roles) -> dict[str, dict[str, t.Any]]:
+    """What becomes of each host of a cluster when one of them is the primary."""
     names = {node["name"]: node for node in nodes}
     upstreams = {
         node["name"]: None if node is roles.primary else upstream_of(node, roles, names)["name"] for node in nodes

@@ -263,6 +263,7 @@ PURE = {
     "_errors",
     "_hba",
     "_layout",
+    "_login_advice",
     "_lsn",
     "_names",
     "_parameters",
@@ -270,6 +271,7 @@ PURE = {
     "_rewind_plan",
     "_scram",
     "_versions",
+    "_wal_record",
 }
 #: The ways out: run a command, ask the database, touch a file, read the process table.
 WAYS_OUT = {"_database", "_effective_user", "_files", "_processes", "_runner"}
