@@ -13,7 +13,7 @@ INVENTORY ?= inventory
 # The longest first. One of Debian's majors and one from elsewhere stand for all; make test-all runs every one.
 # The scenario faults takes a quarter of an hour, so it is run by name and by test-all.
 SCENARIOS ?= default versions-13 versions-18
-ALL_SCENARIOS ?= faults basebackup default status loopback existing $(addprefix versions-,10 11 12 13 14 15 16 17 18 19)
+ALL_SCENARIOS ?= faults basebackup clusters tls default status loopback existing patroni $(addprefix versions-,10 11 12 13 14 15 16 17 18 19)
 ARGS ?=
 
 export PATH := $(BIN):$(PATH)
@@ -23,7 +23,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help venv venv-test demo demo-clean lint ruff yamllint shellcheck ansible-lint format types unit licence \
-	changelog docs check sanity integration controllers galaxy molecule molecule-all test test-all build clean
+	changelog docs check sanity integration controllers galaxy molecule molecule-all test test-all versions-page build \
+	clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +94,9 @@ test:  ## all of the checks and tests, in CI's order, with the time of each
 
 test-all:  ## as test, with every molecule scenario on every version
 	TEST_MINUTES=240 tests/run-stages lint types unit licence changelog docs sanity galaxy controllers integration molecule-all
+
+versions-page: venv  ## write docs/versions.md from the table of versions
+	$(BIN)/python tests/versions_page.py
 
 build: venv  ## the collection's artefact, pgtandem-replication-VERSION.tar.gz
 	$(BIN)/ansible-galaxy collection build --force

@@ -14,6 +14,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._errors impor
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._gather import gather
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import live_members
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import Asked
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls_arguments import controller_problems
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import clusters_of, settle
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tree import render
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import PASSWORD
@@ -53,6 +54,7 @@ class ActionModule(ActionBase):
             topology = settle(
                 nodes,
                 {name: str(of.get(PASSWORD) or "") for name, of in variables.items()},
+                more=controller_problems(nodes),
                 accept=[str(kind) for kind in self._task.args.get("accept") or []],
                 asked=Asked(
                     frozenset(str(name) for name in self._task.args.get("rejoin") or []),

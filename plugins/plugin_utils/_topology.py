@@ -19,7 +19,10 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._cluster_chec
     sameness_problems,
 )
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._host_checks import host_problems
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_checks import inventory_problems
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_checks import (
+    inventory_problems,
+    problems_between,
+)
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, Problem, quorum, state_of, unread
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._plan import levels_of, plan_of, upstream_of
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import (
@@ -88,10 +91,12 @@ def settle(
     *,
     accept: t.Collection[str] = (),
     asked: Asked | None = None,
+    more: t.Sequence[Problem] = (),
 ) -> dict[str, t.Any]:
     """The plan of every host: its role, its upstream, its rules. Raises with every reason to stop.
 
-    C(passwords) are the replication passwords by host, as far as they are known; they are only compared.
+    C(passwords) are the replication passwords by host, as far as they are known; they are only compared. C(more) are
+    problems that were found elsewhere, in files of the controller.
 
     A playbook whose job is one of these very states accepts its id: the problem is then a note, and where it keeps the
     primary from being known the cluster has none and its hosts have no plan.
@@ -119,8 +124,7 @@ def settle(
     said = {(problem.id, problem.hosts) for problem in problems}
     problems += [
         problem
-        for one in found
-        for problem in one.problems
+        for problem in (*problems_between(nodes), *more, *(problem for one in found for problem in one.problems))
         if problem.id not in accept and (problem.id, problem.hosts) not in said
     ]
     if problems:
