@@ -151,9 +151,10 @@ system_identifier:
 
 import typing as t
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import connection_option_problems
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
-from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import connection_option_problems
+from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import as_text
 from ansible_collections.pgtandem.replication.plugins.module_utils._rewind import STOP, RewindRequest, rewind
 
 if t.TYPE_CHECKING:
@@ -164,7 +165,8 @@ if t.TYPE_CHECKING:
 def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
     """Rewind the directory that the parameters describe."""
     parameters = module.params
-    problems = connection_option_problems(parameters["source_options"])
+    options = {str(name): as_text(value) for name, value in parameters["source_options"].items()}
+    problems = connection_option_problems(options)
     if problems:
         raise ReplicationError(" ".join(problems))
     return rewind(
@@ -175,7 +177,7 @@ def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
             user=parameters["source_user"],
             password=parameters["source_password"],
             dbname=parameters["source_db"],
-            options={str(name): str(value) for name, value in parameters["source_options"].items()},
+            options=options,
             stop=parameters["stop"],
             or_copy=parameters["or_copy"],
             timeout=parameters["timeout"],
