@@ -127,6 +127,7 @@ def empty_status() -> Status:
         "settings": dict.fromkeys(SETTINGS),
         "pending_restart": [],
         "stale_settings": [],
+        "patroni": None,
         "replication_rules": None,
         "processes": [],
         "collation": None,
@@ -450,6 +451,7 @@ def _fill_files(status: Status, host: Host) -> None:
     instance, files = host.instance, host.files
     try:
         status["stale_settings"] = _stale_settings(host)
+        status["patroni"] = _patroni(host)
         if status["role"] == "standby" and not (status["wal_receiver"] or {}).get("received_tli"):
             status["timeline"] = _timeline_followed(files, instance.data_directory, status)
         if status["timeline"] is not None:
@@ -508,6 +510,13 @@ def _stale_settings(host: Host) -> list[dict[str, t.Any]]:
         }
         for name, setting in sorted(stale.items())
     ]
+
+
+def _patroni(host: Host) -> str | None:
+    """The file that says of itself that Patroni writes it: what others write is overwritten or without effect."""
+    path = host.instance.main_file
+    head = (host.files.read_text(path) or "").splitlines()[:3]
+    return path if any("overwritten by Patroni" in line for line in head) else None
 
 
 def _timeline_followed(files: Files, directory: str, status: Status) -> int | None:

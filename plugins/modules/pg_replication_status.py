@@ -715,6 +715,10 @@ replication:
           description: Line.
           type: int
           sample: 3
+    patroni:
+      description: The configuration file that Patroni writes, where Patroni runs this instance.
+      type: str
+      sample: /etc/postgresql/15/main/postgresql.conf
     processes:
       description: The server's processes as the operating system shows them.
       type: list

@@ -53,6 +53,12 @@ def _seen(node: Node) -> t.Iterator[Found]:
                 "See with ls -ld who may read it; Ansible has to become root or the server's account there.",
             ),
         )
+    if status["patroni"]:
+        yield (
+            "host-patroni",
+            f"is run by Patroni, which writes {status['patroni']} and would undo what is changed beside it.",
+            "Use patronictl there; docs/patroni.md says how to take the cluster back.",
+        )
     if state_of(node) in ("foreign", "partial"):
         yield "host-directory", f"{described(node)}.", "Move it away, or name another pgtandem_data_directory."
     if not status["host"]["psycopg"] and not node["manage_packages"]:

@@ -104,6 +104,11 @@ STOPS: list[tuple[str, t.Callable[[], list[Node]], dict[str, tuple[str, ...]]]] 
         {"host-directory": ("pg2", "Move it away")},
     ),
     (
+        "an instance that Patroni runs",
+        lambda: [primary(), standby(patroni="/etc/postgresql/15/main/postgresql.conf")],
+        {"host-patroni": ("pg2: is run by Patroni", "/etc/postgresql/15/main/postgresql.conf", "patronictl")},
+    ),
+    (
         "clusters that share an address and a port",
         lambda: [
             primary(),
