@@ -67,7 +67,7 @@ ENDS = (PROMOTED, CANCELLED, EXPIRED, FAILED)
 
 #: Seconds between two looks: until the token is shown, and from then on.
 IDLE_TICK = 0.02
-TICK = 0.002
+TICK = 0.004
 #: Seconds for which the received WAL must stand still, without a WAL receiver, until what is not replayed yet is left
 #: to the promotion, which replays it first.
 STILL = 0.2
