@@ -19,7 +19,10 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._cluster_chec
     sameness_problems,
 )
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._host_checks import host_problems
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_checks import inventory_problems
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_checks import (
+    inventory_problems,
+    problems_between,
+)
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, Problem, quorum, state_of, unread
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._plan import levels_of, plan_of, upstream_of
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._roles import Roles, live_primary
@@ -74,17 +77,26 @@ def assess(cluster: str, nodes: t.Sequence[Node], passwords: t.Mapping[str, str]
 
 
 def settle(
-    nodes: t.Sequence[Node], passwords: t.Mapping[str, str] | None = None, *, accept: t.Collection[str] = ()
+    nodes: t.Sequence[Node],
+    passwords: t.Mapping[str, str] | None = None,
+    *,
+    accept: t.Collection[str] = (),
+    more: t.Sequence[Problem] = (),
 ) -> dict[str, t.Any]:
     """The plan of every host: its role, its upstream, its rules. Raises with every reason to stop.
 
-    C(passwords) are the replication passwords by host, as far as they are known; they are only compared.
+    C(passwords) are the replication passwords by host, as far as they are known; they are only compared. C(more) are
+    problems that were found elsewhere, in files of the controller.
 
     A playbook whose job is one of these very states accepts its id: the problem is then a note, and where it keeps the
     primary from being known the cluster has none and its hosts have no plan.
     """
     found = [assess(cluster, members, passwords) for cluster, members in clusters_of(nodes).items()]
-    problems = [problem for one in found for problem in one.problems if problem.id not in accept]
+    problems = [
+        problem
+        for problem in (*problems_between(nodes), *more, *(problem for one in found for problem in one.problems))
+        if problem.id not in accept
+    ]
     if problems:
         raise ReplicationError(
             ("Nothing was changed. " if len(problems) == 1 else f"Nothing was changed. {len(problems)} reasons: ")
