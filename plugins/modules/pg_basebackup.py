@@ -147,6 +147,8 @@ options:
       - What M(pgtandem.replication.pg_replication_status) returned of the upstream with its option C(sizes), as
         C(replication). With it the copy's size is known before it begins, the room on each disk and the slot are
         checked, and the folders of tablespaces are known and cleared after a job that died.
+      - Without it the slot is asked for over the replication connection, which servers from 15 on answer. No such
+        connection tells sizes, so the room is not checked, which RV(note) says.
     type: dict
     default: {}
   wait_timeout:
@@ -282,7 +284,9 @@ tls:
   returned: with O(tls)
   type: dict
 note:
-  description: In check mode, why the upstream could not be asked yet.
+  description:
+    - In check mode, why the upstream could not be asked yet; otherwise, that without sizes in O(upstream_status) the
+      room on this host was not checked.
   returned: success
   type: str
 """

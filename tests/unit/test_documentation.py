@@ -10,7 +10,10 @@ import ast
 import hashlib
 import importlib
 import json
+import os
 import re
+import subprocess
+import sys
 import textwrap
 import typing as t
 from pathlib import Path
@@ -214,6 +217,21 @@ def test_yaml_in_a_page_is_yaml(fence: Fence) -> None:
             assert {"name", "hosts"} <= set(play), "a play as one would write it"
 
 
+def test_plays_in_pages_pass_ansibles_own_check(tmp_path: Path) -> None:
+    plays = [fence.text for fence in YAML_BLOCKS if isinstance(yaml.load(fence.text, Loader), list)]
+    assert plays
+    playbook = tmp_path / "pages.yml"
+    playbook.write_text("\n".join(plays), encoding="utf-8")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), "--syntax-check", "-i", "localhost,", playbook],
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".venv/collections")},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_plays_in_pages_use_roles_and_modules_that_exist() -> None:
     kinds = {"roles": r"role: ", "plugins/modules": r"^ +(?=pgtandem\.replication\.\w+:)"}
     for fence in YAML_BLOCKS:
@@ -324,7 +342,7 @@ def test_an_action_plugin_is_documented(name: str) -> None:
     documentation = yaml.safe_load(module.DOCUMENTATION)
     assert documentation["module"] == name
     assert set(documentation["options"]) == set(action._VALID_ARGS)
-    assert documentation["attributes"]["action"]["support"] == "full"
+    assert f"{COLLECTION}.attributes.controller" in documentation["extends_documentation_fragment"]
     assert not hasattr(module, "main"), "the action plugin does the work"
     for task in yaml.safe_load(module.EXAMPLES):
         assert set(task[f"{COLLECTION}.{name}"] or {}) <= set(action._VALID_ARGS)
@@ -361,6 +379,23 @@ def test_the_page_about_patroni_names_every_variable() -> None:
 def test_the_page_about_patroni_shows_the_play_that_is_tested() -> None:
     play = text_of(ROOT / "molecule/patroni/prepare.yml").split("\n\n", 1)[1].split("\n", 1)[1]
     assert textwrap.indent(play.strip(), "  ") in text_of(PATRONI)
+
+
+# --- Badges ---
+
+
+def test_the_badges_say_what_is_tested() -> None:
+    text = text_of(README)
+    cores = re.search(r"set -- ([\d. ]+)", text_of(ROOT / "tests/run-controllers"))
+    assert cores is not None
+    first, *_between, last = cores[1].split()
+    assert f"badge/ansible--core-{first}_to_{last}-" in text
+    runtime = yaml.safe_load(text_of(ROOT / "meta/runtime.yml"))
+    assert runtime["requires_ansible"] == f">={first}.0"
+    versions = re.search(r"addprefix versions-,([\d ]+)", text_of(ROOT / "Makefile"))
+    assert versions is not None
+    first, *_between, last = versions[1].split()
+    assert f"badge/PostgreSQL-{first}_to_{last}-" in text
 
 
 # --- The site ---
