@@ -105,6 +105,7 @@ def test_the_table_of_variables_names_every_choice() -> None:
 def test_variables_in_a_page_exist(page: Path) -> None:
     # Facts that the roles keep, and the groups that site.yml makes.
     others = {"pgtandem_node", "pgtandem_topology"} | status_variables() | metric_names() | set(PATRONI_OPTIONS)
+    others |= switchover_variables()
     named = set(re.findall(r"\bpgtandem_[a-z_]*[a-z]\b", text_of(page)))
     assert sorted(name for name in named - set(OPTIONS) - others if not name.startswith("pgtandem_live")) == []
 
@@ -147,6 +148,27 @@ def test_the_page_about_status_names_every_finding() -> None:
     apart = {"standby-unread", "primary-followed"}
     named = {name for name in finding_names() if not name.startswith(("host-", "inventory-"))} - apart
     assert told - {"host-...", "inventory-..."} == named
+
+
+# --- Switchover ---
+
+SWITCHOVER = ROOT / "docs/switchover.md"
+
+
+def switchover_variables() -> set[str]:
+    tasks = "".join(text_of(path) for path in (ROOT / "roles/node/tasks").glob("switchover_*.yml"))
+    return set(re.findall(r"\bpgtandem_switchover_\w+", tasks)) | {"pgtandem_target"}
+
+
+def test_the_page_about_switchover_names_every_variable() -> None:
+    assert {row[0].strip("`") for row in rows(SWITCHOVER, "Variables")} == switchover_variables()
+
+
+def test_messages_in_the_page_about_switchover_exist() -> None:
+    texts = templates()
+    messages = [message for row in rows(SWITCHOVER, "What it refuses") for message in code_in(row[1])]
+    assert len(messages) > 20
+    assert [message for message in messages if not any(message in text for text in texts)] == []
 
 
 # --- Messages ---
@@ -327,7 +349,7 @@ def test_an_action_plugin_is_documented(name: str) -> None:
     documentation = yaml.safe_load(module.DOCUMENTATION)
     assert documentation["module"] == name
     assert set(documentation["options"]) == set(action._VALID_ARGS)
-    assert documentation["attributes"]["action"]["support"] == "full"
+    assert f"{COLLECTION}.attributes.controller" in documentation["extends_documentation_fragment"]
     assert not hasattr(module, "main"), "the action plugin does the work"
     for task in yaml.safe_load(module.EXAMPLES):
         assert set(task[f"{COLLECTION}.{name}"] or {}) <= set(action._VALID_ARGS)
