@@ -11,9 +11,8 @@ COLLECTIONS := $(CURDIR)/$(VENV)/collections
 LINK := $(COLLECTIONS)/ansible_collections/pgtandem/replication
 INVENTORY ?= inventory
 # The longest first. One of Debian's majors and one from elsewhere stand for all; make test-all runs every one.
-# The scenario faults takes a quarter of an hour, so it is run by name and by test-all.
-SCENARIOS ?= default versions-13 versions-18
-ALL_SCENARIOS ?= faults basebackup clusters tls default status loopback existing patroni $(addprefix versions-,10 11 12 13 14 15 16 17 18 19)
+SCENARIOS ?= faults default versions-13 versions-18
+ALL_SCENARIOS ?= switchover faults basebackup clusters tls default status loopback existing patroni $(addprefix versions-,10 11 12 13 14 15 16 17 18 19)
 ARGS ?=
 
 export PATH := $(BIN):$(PATH)
@@ -23,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help venv venv-test demo demo-clean lint ruff yamllint shellcheck ansible-lint format types unit licence \
-	changelog docs check sanity integration controllers galaxy molecule molecule-all test test-all versions-page build \
+	changelog docs check sanity integration controllers galaxy molecule molecule-all test test-all versions-page bench build \
 	clean
 
 help:  ## list the targets
@@ -95,6 +94,14 @@ test:  ## all of the checks and tests, in CI's order, with the time of each
 test-all:  ## as test, with every molecule scenario on every version
 	TEST_MINUTES=240 tests/run-stages lint types unit licence changelog docs sanity galaxy controllers integration molecule-all
 
+$(VENV)-bench/.stamp: benchmarks/requirements.txt
+	@$(VENV)-bench/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)-bench
+	@$(VENV)-bench/bin/python -m pip install --quiet --requirement benchmarks/requirements.txt
+	@touch $@
+
+bench: venv-test $(VENV)-bench/.stamp  ## measure beside others, into docs/benchmarks.md (SUBJECTS=..., ARGS=...)
+	benchmarks/run $(SUBJECTS) -- $(ARGS)
+
 versions-page: venv  ## write docs/versions.md from the table of versions
 	$(BIN)/python tests/versions_page.py
 
@@ -103,5 +110,5 @@ build: venv  ## the collection's artefact, pgtandem-replication-VERSION.tar.gz
 
 clean:  ## remove what the targets above made
 	@test ! -e .demo || { echo "The demo's servers run from $(VENV): make demo-clean first." >&2; exit 1; }
-	rm -rf $(VENV) .nox .cache .ansible .mypy_cache .pytest_cache .ruff_cache tests/output pgtandem-replication-*.tar.gz
+	rm -rf $(VENV) $(VENV)-bench .nox .cache .ansible .mypy_cache .pytest_cache .ruff_cache tests/output pgtandem-replication-*.tar.gz
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -22,6 +22,14 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables im
 display = Display()
 
 
+def _strategy_of(task: t.Any) -> str:
+    """The strategy of the play that a task belongs to."""
+    parent = task
+    while parent is not None and getattr(parent, "_play", None) is None:
+        parent = getattr(parent, "_parent", None)
+    return str(parent._play.strategy) if parent is not None else ""
+
+
 class ActionModule(ActionBase):
     """Settle the topology from what was read, or show it."""
 
@@ -45,6 +53,13 @@ class ActionModule(ActionBase):
                 display.display(line)
             result.update(changed=False, tree=tree)
             return result
+        strategy = _strategy_of(self._task)
+        if strategy.endswith(("free", "host_pinned")) and len(task_vars.get("ansible_play_hosts_all") or []) > 1:
+            raise AnsibleActionFail(
+                f"This play runs with strategy {strategy}, which lets each host run ahead of the others, and a standby "
+                "needs its upstream to be set up before it. Nothing was changed. Set strategy: linear for this play "
+                "(mitogen_linear with Mitogen)."
+            )
         try:
             if boolean(self._task.args.get("follow") or False):
                 for node in nodes:

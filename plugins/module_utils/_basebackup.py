@@ -54,6 +54,11 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._replace impo
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import look_at_directory
 from ansible_collections.pgtandem.replication.plugins.module_utils._standby import mark_as_standby
 
+UNKNOWN_SIZE = (
+    "How much there was to copy was not known before, so the room on this host was not checked: no replication "
+    "connection tells sizes. Give upstream_status, as pg_replication_status returns it with sizes."
+)
+
 #: Seconds between two looks at whether the job has ended: the first pause, the longest, and the growth.
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 0.5
@@ -249,6 +254,8 @@ class _Seeding:
             self._actions.append(f"take over the whole copy that an earlier run left in {self._directory}")
         incoming.finish(purpose)
         result = _result(self._host, look_at_directory(self._host), changed=True, actions=self._actions)
+        if not self._request.upstream_status.get("sizes"):
+            result["note"] = UNKNOWN_SIZE
         if marker.get("copied") and marker.get("ended"):
             result["copied_bytes"] = marker["copied"]
             result["seconds"] = round(marker["ended"] - marker["started"], 1)
@@ -269,7 +276,7 @@ def _foreseen(host: Host, request: BaseBackupRequest, evidence: DirectoryEvidenc
     """What a run would do, as far as it can be known without touching anything."""
     marker = read_marker(host)
     actions = [_planned(host, request)]
-    note = None
+    note = None if request.upstream_status.get("sizes") else UNKNOWN_SIZE
     if classify(evidence) is DirectoryState.INCOMING:
         if _job.processes_of(host).keepers:
             actions = [f"wait for the copy of {marker.get('upstream')} that is under way"]

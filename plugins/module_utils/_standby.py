@@ -7,16 +7,9 @@
 
 from __future__ import annotations
 
-import re
-
 from ansible_collections.pgtandem.replication.plugins.module_utils._conf import parse_lines
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
-from ansible_collections.pgtandem.replication.plugins.module_utils._versions import supports
-
-#: What postgresql.auto.conf may say about whom this server, or the one it was copied from, once followed.
-_RECOVERY_PARAMETERS = re.compile(
-    r"^(primary_conninfo|primary_slot_name|restore_command|recovery_.*|promote_trigger_file)$"
-)
+from ansible_collections.pgtandem.replication.plugins.module_utils._versions import STANDBY_SETTINGS, supports
 
 
 def mark_as_standby(host: Host, directory: str) -> None:
@@ -34,7 +27,7 @@ def mark_as_standby(host: Host, directory: str) -> None:
     before = host.files.read_text(path)
     if before is None:
         return
-    stale = {setting.line for setting in parse_lines(before, path) if _RECOVERY_PARAMETERS.match(setting.name)}
+    stale = {setting.line for setting in parse_lines(before, path) if setting.name in STANDBY_SETTINGS}
     if stale:
         kept = [line for number, line in enumerate(before.splitlines(keepends=True), 1) if number not in stale]
         host.files.write_text(path, "".join(kept), owner=host.instance.os_user, mode=0o600)

@@ -66,7 +66,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._status_queri
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import look
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
-    RECOVERY_PARAMETERS,
+    STANDBY_SETTINGS,
     major_text,
     supports,
 )
@@ -76,9 +76,6 @@ Status = t.Dict[str, t.Any]
 #: Programs that replication needs on a host, of the server and of the client.
 SERVER_PROGRAMS = ("initdb", "pg_controldata", "pg_ctl", "postgres")
 CLIENT_PROGRAMS = ("pg_basebackup", "pg_rewind", "psql")
-
-#: Settings of a standby that postgresql.auto.conf must not hold, since it would win over the managed file.
-STANDBY_SETTINGS = frozenset((*RECOVERY_PARAMETERS, "promote_trigger_file"))
 
 
 class Position(Enum):

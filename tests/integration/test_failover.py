@@ -40,7 +40,8 @@ def trio(built_trio: Site) -> t.Iterator[Site]:
 
 def streaming(site: Site, upstream: str) -> str:
     return site[upstream].psql(
-        "SELECT string_agg(application_name, ' ' ORDER BY application_name) FROM pg_stat_replication WHERE state = 'streaming'"
+        "SELECT string_agg(application_name, ' ' ORDER BY application_name) FROM pg_stat_replication "
+        "WHERE state = 'streaming'"
     )
 
 

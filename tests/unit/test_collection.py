@@ -410,3 +410,14 @@ def test_the_artefact_holds_only_what_runs(tmp_path: Path) -> None:
     linked = {name for name in wanted if (ROOT / name).is_symlink() and (ROOT / name).is_dir()}
     assert [name for name in held if name not in wanted and not name.startswith(tuple(linked))] == []
     assert sorted(wanted - set(held) - linked) == []
+
+
+# --- Playbooks ---
+
+
+@pytest.mark.parametrize("name", ["site", "status", "switchover"])
+def test_a_playbook_takes_its_hosts_in_step(name: str) -> None:
+    """A configured strategy that lets hosts run ahead gives way to its sibling that does not."""
+    plays = yaml.safe_load((ROOT / f"playbooks/{name}.yml").read_text(encoding="utf-8"))
+    words = "lookup('ansible.builtin.config', 'DEFAULT_STRATEGY') | regex_replace('(free|host_pinned)$', 'linear')"
+    assert [play["name"] for play in plays if "hosts" in play and words not in play.get("strategy", "")] == []
