@@ -143,3 +143,18 @@ def test_two_runs_at_once_promote_one(trio: Site) -> None:
     assert [run.returncode for run in runs].count(0) == 1, "\n".join(outputs)
     failover(trio, pg1=GONE)
     assert streaming(trio, primaries[0]) == ({"pg2", "pg3"} - {*primaries}).pop()
+
+
+def test_a_standby_leaves_and_nothing_is_kept_for_it(trio: Site) -> None:
+    refused(trio, "remove.yml", "Name the standby that is to leave")
+    refused(trio, "remove.yml", "pg1 is the primary of cluster", arguments=("-e", "pgtandem_target=pg1"))
+    before = trio.fingerprint()
+    checked = play(trio, "remove.yml", "-e", "pgtandem_target=pg3", "--check")
+    assert checked.status == 0 and trio.fingerprint() == before, checked.output
+    run = play(trio, "remove.yml", "-e", "pgtandem_target=pg3")
+    assert run.status == 0 and not any(run.failed.values()), run.output
+    assert trio["pg3"].pid is None and (trio["pg3"].data_directory / "PG_VERSION").exists()
+    assert trio["pg1"].psql("SELECT string_agg(slot_name, ' ') FROM pg_replication_slots") == "pg2"
+    assert streaming(trio, "pg1") == "pg2"
+    again = play(trio, "remove.yml", "-e", "pgtandem_target=pg3")
+    assert again.status == 0 and set(again.changed.values()) == {0}, again.output
