@@ -19,8 +19,12 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._cluster_chec
     sameness_problems,
 )
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._host_checks import host_problems
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_checks import inventory_problems
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_checks import (
+    inventory_problems,
+    senders_needed,
+)
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, Problem, quorum, state_of, unread
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._parameter_order import NOTHING, Order, order_of
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._plan import levels_of, plan_of, upstream_of
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._roles import Roles, live_primary
 
@@ -73,17 +77,28 @@ def assess(cluster: str, nodes: t.Sequence[Node], passwords: t.Mapping[str, str]
 
 
 def settle(
-    nodes: t.Sequence[Node], passwords: t.Mapping[str, str] | None = None, *, accept: t.Collection[str] = ()
+    nodes: t.Sequence[Node],
+    passwords: t.Mapping[str, str] | None = None,
+    *,
+    accept: t.Collection[str] = (),
+    in_run: t.Container[str] | None = None,
 ) -> dict[str, t.Any]:
     """The plan of every host: its role, its upstream, its rules. Raises with every reason to stop.
 
-    C(passwords) are the replication passwords by host, as far as they are known; they are only compared.
+    C(passwords) are the replication passwords by host, as far as they are known; they are only compared. C(in_run) are
+    the hosts that the run works on, None where that is all of them.
 
     A playbook whose job is one of these very states accepts its id: the problem is then a note, and where it keeps the
     primary from being known the cluster has none and its hosts have no plan.
     """
     found = [assess(cluster, members, passwords) for cluster, members in clusters_of(nodes).items()]
-    problems = [problem for one in found for problem in one.problems if problem.id not in accept]
+    orders = {one.cluster: _order(one, in_run, accept) for one in found}
+    problems = [
+        problem
+        for one in found
+        for problem in (*one.problems, *orders[one.cluster].problems)
+        if problem.id not in accept
+    ]
     if problems:
         raise ReplicationError(
             ("Nothing was changed. " if len(problems) == 1 else f"Nothing was changed. {len(problems)} reasons: ")
@@ -98,10 +113,13 @@ def settle(
     plans: dict[str, dict[str, t.Any]] = {}
     for one in found:
         if one.roles is not None:
-            plans.update(_plans(one.nodes, one.roles))
+            plans.update(_plans(one.nodes, one.roles, orders[one.cluster]))
     return {
         "nodes": plans,
         "depth": max((plan["level"] for plan in plans.values()), default=0),
+        # How often standbys restart one after the other before the primaries, clusters beside each other.
+        "raise_turns": max((len(order.raises) for order in orders.values()), default=0),
+        "parameter_plan": [line for one in found for line in orders[one.cluster].lines(one.cluster)],
         "notes": [note.text for one in found for note in (*one.problems, *one.notes)],
         "clusters": {
             one.cluster: {
@@ -116,10 +134,20 @@ def settle(
     }
 
 
-def _plans(nodes: t.Sequence[Node], roles: Roles) -> dict[str, dict[str, t.Any]]:
+def _upstreams(nodes: t.Sequence[Node], roles: Roles) -> dict[str, str | None]:
     names = {node["name"]: node for node in nodes}
-    upstreams = {
-        node["name"]: None if node is roles.primary else upstream_of(node, roles, names)["name"] for node in nodes
-    }
+    return {node["name"]: None if node is roles.primary else upstream_of(node, roles, names)["name"] for node in nodes}
+
+
+def _order(one: Assessment, in_run: t.Container[str] | None, accept: t.Container[str]) -> Order:
+    """In which order its hosts take over parameters; nothing where its problems stop the run anyway."""
+    if one.roles is None or any(problem.id not in accept for problem in one.problems):
+        return NOTHING
+    levels = levels_of(_upstreams(one.nodes, one.roles))
+    return order_of(one.roles.primary, one.nodes, levels, senders=senders_needed(one.nodes), in_run=in_run)
+
+
+def _plans(nodes: t.Sequence[Node], roles: Roles, order: Order) -> dict[str, dict[str, t.Any]]:
+    upstreams = _upstreams(nodes, roles)
     levels = levels_of(upstreams)
-    return {node["name"]: plan_of(node, nodes, upstreams, levels[node["name"]]) for node in nodes}
+    return {node["name"]: plan_of(node, nodes, upstreams, levels, order) for node in nodes}
