@@ -84,6 +84,10 @@ FEATURES: dict[str, Span] = {
     "senders_in_hot_standby": Span(120000),
     # max_locks_per_transaction is 128 where nobody sets it (release notes 19).
     "doubled_locks": Span(190000),
+    # synchronous_standby_names waits for several (release notes 9.6), and knows FIRST and ANY (10).
+    "several_sync_standbys": Span(90600),
+    "sync_keywords": Span(100000),
+    "remote_apply": Span(90600),
     "pg_promote": Span(120000),
     "backend_type": Span(100000),
     # pg_basebackup spells its options with "wal"; before it was --xlog-method and --xlogdir (release notes 10).

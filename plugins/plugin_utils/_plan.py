@@ -15,6 +15,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_ch
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, system_of
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._parameter_order import Order
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._roles import Roles
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._synchronous import Synchronous
 
 
 def upstream_of(node: Node, roles: Roles, names: t.Mapping[str, Node]) -> Node:
@@ -45,6 +46,7 @@ def plan_of(
     upstreams: t.Mapping[str, str | None],
     levels: t.Mapping[str, int],
     order: Order,
+    waits: Synchronous,
 ) -> dict[str, t.Any]:
     level = levels[node["name"]]
     raises = list(order.raises)
@@ -76,6 +78,9 @@ def plan_of(
         "hba_rules": rules + list(node["hba_rules"]),
         "peers": [{"host": other["address"], "port": other["port"]} for other in nodes if other is not node],
         "senders": senders_needed(nodes),
+        # Parameters besides the user's, and for whom commits wait once the standbys are proven.
+        "parameters": {**waits.everywhere, **({} if upstream else waits.primary)},
+        "synchronous": {} if upstream else waits.as_plan(),
         # What the primary will run with, which a standby must not have lower.
         "floors": order.after if upstream else {},
         # When this standby restarts before its primary does: its turn, the values, and whose turns come first.

@@ -27,6 +27,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._parameter_order import NOTHING, Order, order_of
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._plan import levels_of, plan_of, upstream_of
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._roles import Roles, live_primary
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._synchronous import NONE, Synchronous, synchronous_of
 
 
 class Assessment(t.NamedTuple):
@@ -93,10 +94,11 @@ def settle(
     """
     found = [assess(cluster, members, passwords) for cluster, members in clusters_of(nodes).items()]
     orders = {one.cluster: _order(one, in_run, accept) for one in found}
+    waits = {one.cluster: _synchronous(one, accept) for one in found}
     problems = [
         problem
         for one in found
-        for problem in (*one.problems, *orders[one.cluster].problems)
+        for problem in (*one.problems, *orders[one.cluster].problems, *waits[one.cluster].problems)
         if problem.id not in accept
     ]
     if problems:
@@ -113,14 +115,18 @@ def settle(
     plans: dict[str, dict[str, t.Any]] = {}
     for one in found:
         if one.roles is not None:
-            plans.update(_plans(one.nodes, one.roles, orders[one.cluster]))
+            plans.update(_plans(one.nodes, one.roles, orders[one.cluster], waits[one.cluster]))
     return {
         "nodes": plans,
         "depth": max((plan["level"] for plan in plans.values()), default=0),
         # How often standbys restart one after the other before the primaries, clusters beside each other.
         "raise_turns": max((len(order.raises) for order in orders.values()), default=0),
         "parameter_plan": [line for one in found for line in orders[one.cluster].lines(one.cluster)],
-        "notes": [note.text for one in found for note in (*one.problems, *one.notes)],
+        "notes": [
+            text
+            for one in found
+            for text in (*(note.text for note in (*one.problems, *one.notes)), *waits[one.cluster].notes)
+        ],
         "clusters": {
             one.cluster: {
                 "primary": one.roles.primary["name"] if one.roles else None,
@@ -147,7 +153,15 @@ def _order(one: Assessment, in_run: t.Container[str] | None, accept: t.Container
     return order_of(one.roles.primary, one.nodes, levels, senders=senders_needed(one.nodes), in_run=in_run)
 
 
-def _plans(nodes: t.Sequence[Node], roles: Roles, order: Order) -> dict[str, dict[str, t.Any]]:
+def _synchronous(one: Assessment, accept: t.Container[str]) -> Synchronous:
+    """For whom its commits wait; nothing where its problems stop the run anyway."""
+    if one.roles is None or any(problem.id not in accept for problem in one.problems):
+        return NONE
+    old = next(node["name"] for node in one.nodes if "primary" in node["groups"]) if one.roles.moved else None
+    return synchronous_of(one.cluster, one.roles.primary, old, one.nodes, _upstreams(one.nodes, one.roles))
+
+
+def _plans(nodes: t.Sequence[Node], roles: Roles, order: Order, waits: Synchronous) -> dict[str, dict[str, t.Any]]:
     upstreams = _upstreams(nodes, roles)
     levels = levels_of(upstreams)
-    return {node["name"]: plan_of(node, nodes, upstreams, levels, order) for node in nodes}
+    return {node["name"]: plan_of(node, nodes, upstreams, levels, order, waits) for node in nodes}

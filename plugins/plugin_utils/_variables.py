@@ -67,6 +67,7 @@ def node_from(
         "manage_packages": bool(values["manage_packages"]),
         "slots": bool(values["slots"]),
         "parameters": dict(values["parameters"] or {}),
+        "synchronous": values["synchronous"],
         "connection_options": sorted(values["connection_options"] or {}),
         "hba_rules": list(values["hba_rules"] or []),
         "options": {key: values[key] if key == "port" else str(values[key]) for key in INSTANCE_VARIABLES},
