@@ -22,8 +22,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv venv-test demo demo-clean lint ruff yamllint shellcheck ansible-lint format types unit sanity \
-	integration molecule molecule-all test test-all build clean
+.PHONY: help venv venv-test demo demo-clean lint ruff yamllint shellcheck ansible-lint format types unit licence \
+	changelog docs check sanity integration controllers galaxy molecule molecule-all test test-all build clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,53 +50,54 @@ demo: venv  ## set up a primary and a standby on this machine (INVENTORY=..., AR
 demo-clean: venv  ## remove exactly what the demo made
 	cd playbooks && $(BIN)/ansible-playbook demo_clean.yml -i $(INVENTORY) $(ARGS)
 
+# The checks are nox's: noxfile.py has what each does. NOX_SCRIPT_MODE: nox is in the virtual environment already.
+CHECKS := ruff yamllint shellcheck ansible-lint types unit sanity integration docs changelog controllers galaxy format
+NOX = NOX_SCRIPT_MODE=none $(BIN)/nox --session
+
+$(CHECKS): venv-test
+	@$(NOX) $@ -- $(ARGS)
+
 lint: ruff yamllint shellcheck ansible-lint  ## these four; make -k lint goes on after the first that fails
 
-ruff: venv-test
-	ruff check
-	ruff format --check
+types:  ## mypy, strict
 
-yamllint: venv-test
-	yamllint --strict .
+unit:  ## unit tests and doctests
 
-shellcheck: venv-test
-	tests/run-shellcheck
+licence: venv-test  ## every file says its licence, by REUSE
+	@$(NOX) license-check
 
-ansible-lint: venv-test
-	ansible-lint --offline
+changelog:  ## fragments are well-formed, and what users notice has one
 
-format: venv-test  ## let ruff format the Python files and sort their imports
-	ruff check --select I --fix
-	ruff format
+docs:  ## the site, in .cache/docs/html, with every warning an error
 
-types: venv-test  ## mypy, strict
-	tests/run-mypy
+check: lint types unit licence changelog docs  ## before each commit: all of the above, in two minutes
 
-unit: venv-test  ## unit tests and doctests
-	pytest $(ARGS)
+format:  ## let ruff format the Python files and sort their imports
 
-sanity: venv-test  ## ansible-test sanity on a clean copy
-	tests/run-sanity $(ARGS)
+sanity:  ## ansible-test sanity on a clean copy
 
-integration: venv-test  ## modules and roles against real servers on loopback
-	pytest tests/integration -n 3 --dist worksteal $(ARGS)
+integration:  ## modules and roles against real servers on loopback
+
+controllers:  ## the demo by every supported ansible-core, on its own Python
+
+galaxy:  ## the artefact, judged by galaxy-importer
 
 molecule: venv-test  ## scenarios on real hosts in containers (SCENARIOS=...; installs system packages)
-	tests/run-molecule $(SCENARIOS)
+	@$(NOX) molecule -- $(SCENARIOS)
 
 molecule-all:  ## the same with every scenario on every version
 	$(MAKE) molecule SCENARIOS="$(ALL_SCENARIOS)"
 
 test:  ## all of the checks and tests, in CI's order, with the time of each
-	tests/run-stages lint types unit sanity integration molecule
+	tests/run-stages lint types unit licence changelog docs sanity integration molecule
 
 test-all:  ## as test, with every molecule scenario on every version
-	TEST_MINUTES=240 tests/run-stages lint types unit sanity integration molecule-all
+	TEST_MINUTES=240 tests/run-stages lint types unit licence changelog docs sanity galaxy controllers integration molecule-all
 
 build: venv  ## the collection's artefact, pgtandem-replication-VERSION.tar.gz
 	$(BIN)/ansible-galaxy collection build --force
 
 clean:  ## remove what the targets above made
 	@test ! -e .demo || { echo "The demo's servers run from $(VENV): make demo-clean first." >&2; exit 1; }
-	rm -rf $(VENV) .cache .ansible .mypy_cache .pytest_cache .ruff_cache tests/output pgtandem-replication-*.tar.gz
+	rm -rf $(VENV) .nox .cache .ansible .mypy_cache .pytest_cache .ruff_cache tests/output pgtandem-replication-*.tar.gz
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -48,6 +48,7 @@ RATE_WINDOW = 15.0
 
 #: Seconds to wait for a slot that somebody has; longer than wal_sender_timeout is by default.
 SLOT_PATIENCE = 75.0
+SLOT_PAUSE = 2.0
 
 _SLOT_IN_USE = re.compile(r"replication slot .* is (already )?active")
 _PROGRESS_LINE = re.compile(r"^\s*(\d+)(?:/(\d+))?\s+kB(?:\s+\(\s*\d+%\))?,\s+\d+(?:/\d+)?\s+tablespaces?\b")
@@ -146,7 +147,7 @@ def replace_file(path: str, text: str, *, durable: bool) -> None:
     """Replace a file in one step."""
     temporary = f"{path}.new"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
         stream.write(text)
         stream.flush()
         if durable:
@@ -184,6 +185,8 @@ class Job:
         self._lock = lock
         with open(f"{folder}/{REQUEST}", encoding="utf-8") as stream:
             self._request = json.load(stream)
+        with open(f"{folder}/{PASSFILE}", encoding="utf-8", errors="surrogateescape") as stream:
+            self._passfile = stream.read()
         self._child: subprocess.Popen[bytes] | None = None
         self._rate = Rate()
         self._written = 0.0
@@ -245,18 +248,22 @@ class Job:
         self._write_progress()
 
     def _run_step_patiently(self, step: t.Mapping[str, t.Any]) -> None:
-        """Where this host lost its power during a copy, the upstream takes a while to let go of the slot."""
-        deadline = time.time() + SLOT_PATIENCE
+        """Where an earlier copy lost its host or its network, the upstream takes a while to let go of the slot.
+
+        It counts from the first refusal: before 15 pg_basebackup notices that only at the end of the copy.
+        """
+        refused = None
         while True:
             try:
                 return self._run_step(step)
             except RuntimeError as error:
-                if not _SLOT_IN_USE.search(str(error)) or time.time() >= deadline:
+                refused = refused or time.time()
+                if not _SLOT_IN_USE.search(str(error)) or time.time() - refused >= SLOT_PATIENCE:
                     raise
-            if not os.path.exists(f"{self._folder}/{PASSFILE}"):
-                raise RuntimeError("the slot was lost to somebody else during the copy")
             self._enter("waiting for the slot")
-            time.sleep(2)
+            time.sleep(SLOT_PAUSE)
+            # It was there until pg_basebackup had logged in.
+            replace_file(f"{self._folder}/{PASSFILE}", self._passfile, durable=False)
 
     def _run_step(self, step: t.Mapping[str, t.Any]) -> None:
         argv = step["argv"]

@@ -87,12 +87,6 @@ def decide(request: BaseBackupRequest, evidence: DirectoryEvidence, upstream: Id
     raise ReplicationError(f"Nothing was copied: {describe(evidence)}. {advice}", data_directory_state=state.value)
 
 
-#: After the network or a host was lost the upstream holds the slot for the dead connection until wal_sender_timeout,
-#: 60 s unless it was set.
-_SLOT_BUSY = "is active for PID"
-_SLOT_PATIENCE = 90.0
-
-
 class Waiting(t.NamedTuple):
     """How long to wait for the copy, and for which."""
 
@@ -153,11 +147,6 @@ class _Seeding:
             said = marker.get("message") or "its job ended without a word; it was killed, or the host was restarted"
             # What is there is of no use, and a disk that is full had better not stay so.
             incoming.clear()
-            since = marker.get("slot_busy_since") or time.time()
-            if _SLOT_BUSY in said and time.time() - since < _SLOT_PATIENCE:
-                time.sleep(_LOOK_EVERY)
-                self._begin(incoming, self._prepare(again=True), slot_busy_since=since)
-                return None
             raise ReplicationError(
                 f"The base backup from {self._request.shown()} failed: {said}. Nothing else was touched, and the "
                 "unfinished copy was cleared. Run again to begin a new one."
@@ -215,7 +204,7 @@ class _Seeding:
             self._ready = preflight(self._host, self._request, again=again)
         return self._ready
 
-    def _begin(self, incoming: Incoming, ready: Ready, **facts: t.Any) -> None:
+    def _begin(self, incoming: Incoming, ready: Ready) -> None:
         request, instance = self._request, self._host.instance
         self._host.files.set_owner_and_mode(self._directory, owner=instance.os_user, mode=0o700)
         token = uuid.uuid4().hex[:12]
@@ -227,7 +216,6 @@ class _Seeding:
             unit=unit,
             upstream=request.shown(),
             system_identifier=ready.upstream.system_identifier,
-            **facts,
         )
         steps = [
             _job.Step(

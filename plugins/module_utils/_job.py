@@ -27,6 +27,9 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._runner impor
 #: Where a Python may be that the account of PostgreSQL can run, where Ansible's own is closed to it.
 _PYTHONS = ("/usr/bin/python3", "/usr/libexec/platform-python", "/usr/local/bin/python3")
 
+#: Seconds from one look at a copy without a keeper to the one that decides.
+_SECOND_LOOK = 0.5
+
 
 class Step(t.NamedTuple):
     """A program of the job. C(phase) is what its running is called; empty where it says that itself."""
@@ -158,11 +161,19 @@ def processes_of(host: Host) -> Alive:
 
 
 def kill_orphans(host: Host) -> bool:
-    """End programs whose keeper is gone: they would write into the next copy. Whether there were any."""
-    alive = processes_of(host)
-    if alive.keepers or not alive.programs:
+    """End programs whose keeper is gone: they would write into the next copy. Whether there were any.
+
+    The process table is read while it changes, so one look at it is not enough to end what may be somebody's good copy.
+    """
+    before = processes_of(host)
+    if before.keepers or not before.programs:
         return False
-    for process in alive.programs:
+    time.sleep(_SECOND_LOOK)
+    alive = processes_of(host)
+    if alive.keepers:
+        return False
+    orphans = set(before.programs) & set(alive.programs)
+    for process in orphans:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)
-    return True
+    return bool(orphans)

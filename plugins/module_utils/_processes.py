@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import typing as t
@@ -105,16 +106,23 @@ def processes_with_open(path: str, *, uid: int, gid: int) -> list[Process]:
         return _processes_with_open(wanted)
 
 
+def _open_files_of(pid: int | str) -> set[str]:
+    """What a process has open, empty where this account may not see it."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            # One that was closed meanwhile says nothing about the others.
+            with contextlib.suppress(OSError):
+                found.add(os.readlink(f"/proc/{pid}/fd/{number}"))
+    return found
+
+
 def _processes_with_open(wanted: str) -> list[Process]:
     found = []
     for name in os.listdir("/proc"):
         if not name.isdigit() or int(name) == os.getpid():
             continue
-        try:
-            links = [os.readlink(f"/proc/{name}/fd/{number}") for number in os.listdir(f"/proc/{name}/fd")]
-        except OSError:
-            continue
-        title = title_of(int(name)) if wanted in links else None
+        title = title_of(int(name)) if wanted in _open_files_of(name) else None
         if title:
             found.append(Process(int(name), title))
     return sorted(found)
@@ -145,15 +153,7 @@ def replication_part(title: str) -> str | None:
 
 def _sockets_of(pid: int | str) -> set[str]:
     """The inodes of a process's sockets, empty where this account may not see them."""
-    inodes = set()
-    try:
-        for descriptor in os.listdir(f"/proc/{pid}/fd"):
-            link = os.readlink(f"/proc/{pid}/fd/{descriptor}")
-            if link.startswith("socket:["):
-                inodes.add(link[8:-1])
-    except OSError:
-        pass
-    return inodes
+    return {link[8:-1] for link in _open_files_of(pid) if link.startswith("socket:[")}
 
 
 class Connection(t.NamedTuple):

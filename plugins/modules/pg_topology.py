@@ -116,11 +116,16 @@ problems:
   elements: str
   sample: ["pgtandem_replication_password is not set for pg1, pg2. Set it for the whole cluster, in a vault."]
 reasons:
-  description: The same with an identifier and the hosts of each.
+  description: The same with an identifier and the hosts of each, and with evidence and remedy apart.
   returned: failure
   type: list
   elements: dict
-  sample: [{id: two-primaries, hosts: [pg1, pg2], text: "Cluster 'main' has two primaries ..."}]
+  sample:
+    - id: inventory-password
+      hosts: [pg1, pg2]
+      text: pgtandem_replication_password is not set for pg1, pg2. Set it for the whole cluster, in a vault.
+      evidence: pgtandem_replication_password is not set for pg1, pg2.
+      remedy: Set it for the whole cluster, in a vault.
 tree:
   description: The lines that were shown.
   returned: success, with O(show)

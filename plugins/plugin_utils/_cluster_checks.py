@@ -68,7 +68,7 @@ def sameness_problems(nodes: t.Sequence[Node]) -> list[Problem]:
             "WAL segments of size",
             _control("wal_segment_bytes"),
             "physical replication needs one size of WAL segments on all hosts of a cluster",
-            "They are not copies of one cluster.",
+            "They are not copies of one cluster: correct pgtandem_cluster, or the host's data directory.",
         ),
     )
     problems = []
@@ -80,7 +80,8 @@ def sameness_problems(nodes: t.Sequence[Node]) -> list[Problem]:
                 Problem(
                     kind,
                     hosts,
-                    f"{_shown(groups, what)}: {rule}. {remedy}",
+                    f"{_shown(groups, what)}: {rule}.",
+                    remedy,
                 )
             )
     return problems
@@ -99,8 +100,8 @@ def collation_notes(nodes: t.Sequence[Node]) -> list[Problem]:
             "collation-versions",
             tuple(sorted(name for names in groups.values() for name in names)),
             f"{_shown(groups, f'Collation {collation} in version')}: text may sort otherwise there, and indexes "
-            "on text that came with the copy may miss rows. Use the same release of the system on all hosts, or "
-            "REINDEX after a promotion.",
+            "on text that came with the copy may miss rows.",
+            "Use the same release of the system on all hosts, or REINDEX after a promotion.",
         )
         for collation, groups in sorted(versions.items())
         if len(groups) > 1
@@ -128,7 +129,8 @@ def primaries_problem(cluster: str, primaries: t.Sequence[Node]) -> Problem:
     return Problem(
         "two-primaries",
         tuple(node["name"] for node in primaries),
-        f"Cluster {cluster!r} {many} {system_of(primaries[0])}: {seen}. {remedy}",
+        f"Cluster {cluster!r} {many} {system_of(primaries[0])}: {seen}.",
+        remedy,
     )
 
 
@@ -142,17 +144,18 @@ def follower_problems(cluster: str, primary: Node, others: t.Iterable[Node]) -> 
         hosts = (node["name"],)
         if system_of(node) != system_of(primary):
             if state == "primary":
-                text = (
+                evidence = (
                     f"{node['name']}: {described(node)}, but it is to become a standby of {primary['name']} (system "
-                    f"{system_of(primary)}). A base backup would destroy it. Move that directory away, or name another "
-                    "pgtandem_data_directory."
+                    f"{system_of(primary)}). A base backup would destroy it."
                 )
+                remedy = "Move that directory away, or name another pgtandem_data_directory."
             else:
-                text = (
+                evidence = (
                     f"{node['name']}: {described(node)}, but {primary['name']} is system {system_of(primary)}. That "
-                    "standby belongs to another cluster. Correct pgtandem_cluster or the host's data directory."
+                    "standby belongs to another cluster."
                 )
-            problems.append(Problem("foreign-system", hosts, text))
+                remedy = "Correct pgtandem_cluster or the host's data directory."
+            problems.append(Problem("foreign-system", hosts, evidence, remedy))
         elif state == "standby":
             reason = divergence(primary["status"], node["status"])
             if reason:
@@ -161,8 +164,8 @@ def follower_problems(cluster: str, primary: Node, others: t.Iterable[Node]) -> 
                         "diverged",
                         hosts,
                         f"{node['name']} has diverged from {primary['name']}, the primary of cluster {cluster!r}: "
-                        f"{reason}. It holds changes that the primary does not have and cannot follow it. Save what "
-                        f"counts there, then let rejoin.yml rewind it, or have it copied anew.",
+                        f"{reason}. It holds changes that the primary does not have and cannot follow it.",
+                        "Save what counts there, then let rejoin.yml rewind it, or have it copied anew.",
                     )
                 )
     return problems

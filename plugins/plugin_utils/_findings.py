@@ -15,7 +15,7 @@ import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import NEWEST, floor_parameters
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import Row
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, Problem, why_unread
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, why_unread
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import Assessment, assess
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tree import bytes_text, seconds_text
 
@@ -103,13 +103,9 @@ def _from_gate(assessment: Assessment) -> t.Iterator[Finding]:
             WARNING if problem.id in _MILD else ERROR,
             assessment.cluster,
             problem.hosts[0] if len(problem.hosts) == 1 else None,
-            *_apart(problem),
+            problem.evidence,
+            problem.remedy,
         )
-
-
-def _apart(problem: Problem) -> tuple[str, str]:
-    """A message of the gate ends with its remedy, which goes on from the evidence in the same text."""
-    return problem.text, ""
 
 
 def _server(node: Node, member: Member, _limits: Limits) -> Found:

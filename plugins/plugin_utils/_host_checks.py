@@ -14,64 +14,85 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._hba import r
 from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import check_names, normalise
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import connection_option_problems
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import parse_major
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, Problem, described, state_of
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import (
+    Node,
+    Problem,
+    apart,
+    described,
+    state_of,
+)
+
+#: An identifier, the evidence without the host's name, and the remedy.
+Found = t.Tuple[str, str, str]
 
 
 def host_problems(node: Node) -> list[Problem]:
     """Every reason to stop that one host gives."""
     name, status = node["name"], node["status"]
     if status and status["instance_error"]:
-        return [Problem("host-instance", (name,), f"{name}: {status['instance_error']}")]
-    found = list(_seen(node)) if status else []
-    if status:
-        found += _stale(node)
-    found += _asked(node)
-    return [Problem(kind, (name,), f"{name}: {text}") for kind, text in found]
+        found: t.Iterable[Found] = [
+            ("host-instance", *apart(status["instance_error"], "Correct the variables that say where the instance is."))
+        ]
+    else:
+        found = [*(_seen(node) if status else ()), *(_stale(node) if status else ()), *_asked(node)]
+    return [Problem(kind, (name,), f"{name}: {evidence}", remedy) for kind, evidence, remedy in found]
 
 
-def _seen(node: Node) -> t.Iterator[tuple[str, str]]:
+def _seen(node: Node) -> t.Iterator[Found]:
     status = node["status"]
     if status["data_directory"]["error"]:
-        yield "host-unreadable", status["data_directory"]["error"]
+        yield (
+            "host-unreadable",
+            *apart(
+                status["data_directory"]["error"],
+                "See with ls -ld who may read it; Ansible has to become root or the server's account there.",
+            ),
+        )
     if state_of(node) in ("foreign", "partial"):
-        yield "host-directory", f"{described(node)}. Move it away, or name another pgtandem_data_directory."
+        yield "host-directory", f"{described(node)}.", "Move it away, or name another pgtandem_data_directory."
     if not status["host"]["psycopg"] and not node["manage_packages"]:
         yield (
             "host-psycopg",
-            "its Python has neither psycopg nor psycopg2, and pgtandem_manage_packages is off. Install "
-            "python3-psycopg2, or psycopg2-binary for the interpreter that Ansible uses there.",
+            "its Python has neither psycopg nor psycopg2, and pgtandem_manage_packages is off.",
+            "Install python3-psycopg2, or psycopg2-binary for the interpreter that Ansible uses there.",
         )
     if not status["installed"] and status["instance"]["layout"] == "custom":
         yield (
             "host-programs",
             f"there is no {status['instance']['bin_directory']}/postgres. The custom layout uses a PostgreSQL that is "
             "there already.",
+            "Install it, or correct pgtandem_bin_directory.",
         )
     elif status["installed"] and {"pg_controldata", "pg_ctl"} & set(status["missing_programs"]):
         yield (
             "host-programs",
             f"{status['instance']['bin_directory']} has the server but not {', '.join(status['missing_programs'])}; "
-            "pg_ctl and pg_controldata are needed. Install them, or name the folder of the client programs in "
-            "pgtandem_client_bin_directory.",
+            "pg_ctl and pg_controldata are needed.",
+            "Install them, or name the folder of the client programs in pgtandem_client_bin_directory.",
         )
     elif not status["installed"] and not node["manage_packages"]:
         yield (
             "host-programs",
             f"PostgreSQL {status['instance']['version']} is not installed and pgtandem_manage_packages is off.",
+            "Install it, or set pgtandem_manage_packages to true.",
         )
     if status["port_taken_by"]:
         yield (
             "host-port",
             f"port {status['instance']['port']} is taken by {status['port_taken_by']}, so the instance in "
-            f"{status['data_directory']['path']} could not start. Stop that, or set another pgtandem_port.",
+            f"{status['data_directory']['path']} could not start.",
+            "Stop that, or set another pgtandem_port.",
         )
     if status["running"] and status["host"]["psycopg"] and status["database_error"]:
         starting = "starting up" in status["database_error"] or "not yet accepting" in status["database_error"]
         if not starting:
-            yield "host-refuses", status["database_error"]
+            yield (
+                "host-refuses",
+                *apart(status["database_error"], "See its log, its pg_hba.conf and the pgtandem_login_ variables."),
+            )
 
 
-def _stale(node: Node) -> t.Iterator[tuple[str, str]]:
+def _stale(node: Node) -> t.Iterator[Found]:
     """A standby's settings where they win over the managed ones. On a primary they wait, and status.yml tells."""
     if state_of(node) != "standby":
         return
@@ -82,33 +103,33 @@ def _stale(node: Node) -> t.Iterator[tuple[str, str]]:
         yield (
             "stale-setting",
             f"{setting['name']} in {setting['path']} line {setting['line']} ({setting['value']!r}) would win over "
-            f"{over}, so the standby would go on with it. See what wrote it (ALTER SYSTEM, pg_basebackup -R, pg_rewind "
-            f"-R), then take it out with ALTER SYSTEM RESET {setting['name']}, or with an editor while the server is "
-            "down.",
+            f"{over}, so the standby would go on with it.",
+            "See what wrote it (ALTER SYSTEM, pg_basebackup -R, pg_rewind -R), then take it out with ALTER SYSTEM "
+            f"RESET {setting['name']}, or with an editor while the server is down.",
         )
 
 
-def _asked(node: Node) -> t.Iterator[tuple[str, str]]:
+def _asked(node: Node) -> t.Iterator[Found]:
     status = node["status"]
     said = status["instance"]["version"] if status else node["options"]["version"]
     try:
         version = parse_major(said) if said else None
     except ReplicationError as error:
-        yield "inventory-version", error.message
+        yield ("inventory-version", *apart(error.message, "Correct pgtandem_version."))
         version = None
     if version is not None:
         wrong = check_names([str(parameter).lower() for parameter in node["parameters"]], version)
         for text in wrong:
-            yield "inventory-parameter", text
+            yield "inventory-parameter", text, "Correct pgtandem_parameters."
         if not wrong:
             try:
                 normalise(node["parameters"], version)
             except ReplicationError as error:
-                yield "inventory-parameter", error.message
+                yield "inventory-parameter", error.message, "Correct pgtandem_parameters."
     for text in connection_option_problems(node["connection_options"]):
-        yield "inventory-connection-option", text
+        yield "inventory-connection-option", text, "Take it out."
     for rule in node["hba_rules"]:
         try:
             rule_from(rule)
         except ReplicationError as error:
-            yield "inventory-hba-rule", error.message
+            yield "inventory-hba-rule", error.message, "Correct pgtandem_hba_rules."

@@ -42,22 +42,23 @@ def _role_problems(cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Problem]
             yield Problem(
                 "inventory-both-groups",
                 (node["name"],),
-                f"{node['name']} is in the group of primaries and in the group of standbys; leave it in one.",
+                f"{node['name']} is in the group of primaries and in the group of standbys.",
+                "Leave it in one.",
             )
     primaries = [node for node in nodes if "primary" in node["groups"]]
     if not primaries:
         yield Problem(
             "inventory-no-primary",
             (),
-            f"Cluster {cluster!r} has no primary: none of {named(nodes)} is in the group of primaries. "
+            f"Cluster {cluster!r} has no primary: none of {named(nodes)} is in the group of primaries.",
             "Put one there, or check pgtandem_cluster of these hosts.",
         )
     elif len(primaries) > 1:
         yield Problem(
             "inventory-primaries",
             tuple(node["name"] for node in primaries),
-            f"Cluster {cluster!r} has {len(primaries)} primaries in the inventory: {named(primaries)}. Leave one "
-            "there, or give the others a pgtandem_cluster of their own.",
+            f"Cluster {cluster!r} has {len(primaries)} primaries in the inventory: {named(primaries)}.",
+            "Leave one there, or give the others a pgtandem_cluster of their own.",
         )
 
 
@@ -67,13 +68,15 @@ def _password_problems(_cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Pro
         yield Problem(
             "inventory-password",
             tuple(node["name"] for node in without),
-            f"pgtandem_replication_password is not set for {named(without)}. Set it for the whole cluster, in a vault.",
+            f"pgtandem_replication_password is not set for {named(without)}.",
+            "Set it for the whole cluster, in a vault.",
         )
     if any(not node["password_fits_file"] for node in nodes):
         yield Problem(
             "inventory-password",
             (),
             "pgtandem_replication_password holds a line break or a NUL, which no password file can hold.",
+            "Choose another one.",
         )
 
 
@@ -91,7 +94,8 @@ def _login_problems(cluster: str, nodes: t.Sequence[Node], passwords: t.Mapping[
                 "inventory-login",
                 tuple(name for names in said.values() for name in names),
                 f"pgtandem_{variable} differs between {' and '.join(', '.join(names) for names in said.values())}. All "
-                f"hosts of cluster {cluster!r} share one role for replication: set it once for all of them.",
+                f"hosts of cluster {cluster!r} share one role for replication.",
+                "Set it once for all of them.",
             )
 
 
@@ -105,8 +109,8 @@ def _place_problems(_cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Proble
             yield Problem(
                 "inventory-same-place",
                 (places[place], name),
-                f"{places[place]} and {name} have the same address and port ({place[0]}:{place[1]}). Set "
-                "pgtandem_port or pgtandem_address of one of them.",
+                f"{places[place]} and {name} have the same address and port ({place[0]}:{place[1]}).",
+                "Set pgtandem_port or pgtandem_address of one of them.",
             )
         places[place] = name
         slot = slot_name(name)
@@ -114,7 +118,8 @@ def _place_problems(_cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Proble
             yield Problem(
                 "inventory-same-slot",
                 (slots[slot], name),
-                f"{slots[slot]} and {name} would share the slot {slot!r}; rename one of them.",
+                f"{slots[slot]} and {name} would share the slot {slot!r}.",
+                "Rename one of them.",
             )
         slots[slot] = name
 
@@ -128,6 +133,7 @@ def _upstream_problems(cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Prob
                 "inventory-upstream",
                 (node["name"],),
                 f"pgtandem_upstream of {node['name']} is {node['name']} itself.",
+                "Name the host that it is to follow, or leave it out.",
             )
         elif upstream and upstream not in names:
             yield Problem(
@@ -135,12 +141,14 @@ def _upstream_problems(cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Prob
                 (node["name"],),
                 f"pgtandem_upstream of {node['name']} is {upstream!r}, which is no host of cluster {cluster!r} "
                 f"({', '.join(sorted(names))}).",
+                "Name one of them, or leave it out.",
             )
     for cycle in _cycles(names):
         yield Problem(
             "inventory-upstream",
             cycle,
             f"pgtandem_upstream of {', '.join(cycle)} leads in a circle, so none of them would reach the primary.",
+            "Have one of them follow the primary, or another standby.",
         )
 
 
@@ -170,6 +178,6 @@ def _sender_problems(_cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Probl
                     "inventory-too-few-senders",
                     (node["name"],),
                     f"{node['name']}: pgtandem_parameters has {name} = {said}, too few for {len(nodes) - 1} standbys: "
-                    "each takes two WAL senders while its base backup runs and a slot of its own. Leave it out, or set "
-                    f"at least {least}.",
+                    "each takes two WAL senders while its base backup runs and a slot of its own.",
+                    f"Leave it out, or set at least {least}.",
                 )

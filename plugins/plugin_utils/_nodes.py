@@ -13,16 +13,42 @@ Node = t.Dict[str, t.Any]
 
 
 class Problem(t.NamedTuple):
-    """A reason to stop: what was seen on which hosts, and what to do about it."""
+    """A reason to stop: what was seen on which hosts and why it stops, and what to do about it."""
 
     #: Stable, so that a playbook whose job is this very state can go on (docs/status.md has them all).
     id: str
     hosts: tuple[str, ...]
-    text: str
+    #: Whole sentences, both.
+    evidence: str
+    remedy: str
+
+    @property
+    def text(self) -> str:
+        """All of it, for a message."""
+        return f"{self.evidence} {self.remedy}".strip()
 
     def as_result(self) -> dict[str, t.Any]:
         """Plain values for a task's result."""
-        return {"id": self.id, "hosts": list(self.hosts), "text": self.text}
+        return {
+            "id": self.id,
+            "hosts": list(self.hosts),
+            "text": self.text,
+            "evidence": self.evidence,
+            "remedy": self.remedy,
+        }
+
+
+def apart(message: str, otherwise: str) -> tuple[str, str]:
+    """Evidence and remedy of a message of C(ReplicationError), whose last sentence is its remedy; with one sentence
+    alone the remedy is C(otherwise).
+
+    >>> apart("PostgreSQL 8 is not supported; supported are 9.4 to 19.", "Correct pgtandem_version.")
+    ('PostgreSQL 8 is not supported; supported are 9.4 to 19.', 'Correct pgtandem_version.')
+    >>> apart("This host has no account 'x'. Set pgtandem_os_user. ", "")
+    ("This host has no account 'x'.", 'Set pgtandem_os_user.')
+    """
+    evidence, stop, remedy = message.strip().rpartition(". ")
+    return (f"{evidence}{stop.strip()}", remedy) if evidence else (message.strip(), otherwise)
 
 
 def state_of(node: Node) -> str | None:

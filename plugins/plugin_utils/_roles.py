@@ -66,6 +66,7 @@ def _unread_notes(primary: Node, nodes: t.Sequence[Node]) -> tuple[Problem, ...]
             "standby-unread",
             (node["name"],),
             f"{why_unread(node)}, and is left as it is: {primary['name']} runs as the primary.",
+            "Make it reachable and run again.",
         )
         for node in unread(nodes)
     )
@@ -84,8 +85,8 @@ def _primary_in_place(cluster: str, primary: Node, nodes: t.Sequence[Node]) -> R
                     (node["name"],),
                     f"{why_unread(node)}, and {primary['name']}, the primary of cluster {cluster!r}, is stopped "
                     f"({described(primary)}). {node['name']} may have been promoted meanwhile; then starting "
-                    f"{primary['name']} would make two primaries. Make {node['name']} reachable, or see that it is "
-                    "down for good and take it out of the inventory.",
+                    f"{primary['name']} would make two primaries.",
+                    f"Make {node['name']} reachable, or see that it is down for good and take it out of the inventory.",
                 )
             )
     return problems or Roles(primary, False, _unread_notes(primary, nodes))
@@ -112,15 +113,22 @@ def _primary_unread(cluster: str, inventory: Node, nodes: t.Sequence[Node]) -> R
                 "primary-unread",
                 hosts,
                 f"{name}, the primary of cluster {cluster!r}, could not be read, so nothing is known of what its "
-                f"standbys should follow{because(inventory)}. Make it reachable, or correct the inventory if another "
-                "host is the primary now.",
+                f"standbys should follow{because(inventory)}.",
+                "Make it reachable, or correct the inventory if another host is the primary now.",
             )
         ]
     if len(found) > 1:
         return (
             [primaries_problem(cluster, found)]
             if len(_same_system(found[0], found)) > 1
-            else [Problem("foreign-system", hosts, f"{why}, and {named(found)} are primaries of different systems.")]
+            else [
+                Problem(
+                    "foreign-system",
+                    hosts,
+                    f"{why}, and {named(found)} are primaries of different systems.",
+                    "Put one of them into the group of primaries, and give the others a pgtandem_cluster of their own.",
+                )
+            ]
         )
     live = found[0]
     still = [node for node in nodes if _follows(node, inventory)]
@@ -130,7 +138,8 @@ def _primary_unread(cluster: str, inventory: Node, nodes: t.Sequence[Node]) -> R
                 "two-primaries",
                 (name, live["name"]),
                 f"{why} and still sends WAL to {named(still)}, while {live['name']} is a primary too "
-                f"({described(live)}). Find out which of them has the data that counts and stop the other.",
+                f"({described(live)}).",
+                "Find out which of them has the data that counts and stop the other.",
             )
         ]
     seen = f"{live['name']} runs as a primary ({described(live)}, timeline {live['status']['timeline']})"
@@ -139,8 +148,9 @@ def _primary_unread(cluster: str, inventory: Node, nodes: t.Sequence[Node]) -> R
             Problem(
                 "primary-unread",
                 hosts,
-                f"{why}, while {seen}. See that {name} is down or a standby, then exchange the two in the inventory or "
-                "set pgtandem_on_role_change: follow.",
+                f"{why}, while {seen}.",
+                f"See that {name} is down or a standby, then exchange the two in the inventory or set "
+                "pgtandem_on_role_change: follow.",
             )
         ]
     if not quorum(nodes):
@@ -149,7 +159,8 @@ def _primary_unread(cluster: str, inventory: Node, nodes: t.Sequence[Node]) -> R
                 "primary-unread",
                 hosts,
                 f"{why}, while {seen}; but of the {len(nodes)} hosts of the cluster fewer than half could be read, so "
-                f"which side of a broken network counts is not known. Make more of {named(unread(nodes))} reachable.",
+                "which side of a broken network counts is not known.",
+                f"Make more of {named(unread(nodes))} reachable.",
             )
         ]
     others = [node for node in nodes if node is not live]
@@ -170,7 +181,8 @@ def _primary_moved(cluster: str, inventory: Node, nodes: t.Sequence[Node]) -> Ro
                 "no-primary",
                 (name,),
                 f"{name}, the primary of cluster {cluster!r} in the inventory, is a standby, and no primary of its "
-                f"system was found: {described(inventory)}.{missing} Promote the right host, or correct the inventory.",
+                f"system was found: {described(inventory)}.{missing}",
+                "Promote the right host, or correct the inventory.",
             )
         ]
     live = elsewhere[0]
@@ -180,8 +192,8 @@ def _primary_moved(cluster: str, inventory: Node, nodes: t.Sequence[Node]) -> Ro
                 "primary-moved",
                 (name, live["name"]),
                 f"The primary of cluster {cluster!r} is {live['name']} now, not {name} as the inventory says: "
-                f"{live['name']}: {described(live)}; {name}: {described(inventory)}. Exchange them in the inventory, "
-                "or set pgtandem_on_role_change: follow.",
+                f"{live['name']}: {described(live)}; {name}: {described(inventory)}.",
+                "Exchange them in the inventory, or set pgtandem_on_role_change: follow.",
             )
         ]
     problems = follower_problems(cluster, live, [node for node in nodes if node is not live])
@@ -191,7 +203,8 @@ def _primary_moved(cluster: str, inventory: Node, nodes: t.Sequence[Node]) -> Ro
                 "unread-could-be-primary",
                 (node["name"],),
                 f"{why_unread(node)}, and {live['name']}, the one primary that was found, is stopped "
-                f"({described(live)}). Make {node['name']} reachable: it may have been promoted.",
+                f"({described(live)}). {node['name']} may have been promoted.",
+                f"Make {node['name']} reachable.",
             )
             for node in unread(nodes)
         ]
@@ -209,8 +222,8 @@ def _primary_to_make(cluster: str, inventory: Node, nodes: t.Sequence[Node]) -> 
                 (name,),
                 f"{name} is to be the primary of cluster {cluster!r} and holds no data ({described(inventory)}), but "
                 + "; ".join(f"{node['name']}: {described(node)}" for node in with_data)
-                + ". A new cluster beside existing data is almost surely a mistake. Put the right host into the group "
-                "of primaries, or take those directories away.",
+                + ". A new cluster beside existing data is almost surely a mistake.",
+                "Put the right host into the group of primaries, or take those directories away.",
             )
         ]
     missing = unread(nodes)
@@ -221,8 +234,8 @@ def _primary_to_make(cluster: str, inventory: Node, nodes: t.Sequence[Node]) -> 
                 tuple(node["name"] for node in missing),
                 f"{'; '.join(why_unread(node) for node in missing)}, and {name}, which is to be the primary of cluster "
                 f"{cluster!r}, holds no data ({described(inventory)}). Data may be where nobody could look, and a new "
-                f"cluster beside it is almost surely a mistake. Make {named(missing)} reachable, or take it out of the "
-                "inventory.",
+                "cluster beside it is almost surely a mistake.",
+                f"Make {named(missing)} reachable, or take it out of the inventory.",
             )
         ]
     return Roles(inventory, False)

@@ -70,6 +70,7 @@ def assess(cluster: str, nodes: t.Sequence[Node], passwords: t.Mapping[str, str]
                         "primary-followed",
                         (found.primary["name"],),
                         f"{found.primary['name']} is the primary of cluster {cluster!r} now; the run follows it.",
+                        "Exchange the hosts in the inventory.",
                     )
                 )
         else:

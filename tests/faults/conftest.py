@@ -66,5 +66,5 @@ def pair(fate: Fate) -> Fate:
 def single(fate: Fate) -> Fate:
     """A primary with rows in it, and a host that is to become its standby."""
     fate.ensure_primary()
-    fate.wipe(fate.standby)
+    fate.ensure_bare(fate.standby)
     return fate

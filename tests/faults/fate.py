@@ -22,14 +22,50 @@ from outside import Node, eventually
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 LAB = CHECKOUT / "molecule/shared/lab.py"
 #: Programs that work for a run on a host.
-WORKERS = "python3*|initdb|pg_basebackup|pg_createcl*|setpriv|systemctl|pg_ctl*"
+WORKERS = ["python3*", "initdb", "pg_basebackup", "pg_createcl*", "setpriv", "systemctl", "pg_ctl*"]
 #: while it is there, a host watches
 WATCH = "/run/lab-watch"
 #: each of them by number, in the shell
 EACH = (
     "for f in /proc/[0-9]*/comm; do { read -r c <$f; } 2>/dev/null; "
-    f"case $c in {WORKERS}) p=${{f#/proc/}}; p=${{p%%/*}}"
+    f"case $c in {'|'.join(WORKERS)}) p=${{f#/proc/}}; p=${{p%%/*}}"
 )
+#: Stops every program that works for a run in the moment when a file appears, or appears anew. Its arguments are that
+#: file and the one that is there while it watches. It takes another name, so that it is none of them.
+WATCHER = f"""
+import fnmatch, os, signal, sys, time
+path, watch = sys.argv[1:]
+with open("/proc/self/comm", "w") as name:
+    name.write("lab-watch")
+open(watch, "w").close()
+since = os.stat(watch).st_mtime_ns
+
+def stop():
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/" + pid + "/comm") as name:
+                worker = name.read().strip()
+            if any(fnmatch.fnmatch(worker, pattern) for pattern in {WORKERS!r}):
+                os.kill(int(pid), signal.SIGSTOP)
+        except OSError:
+            pass
+
+while os.path.exists(watch):
+    try:
+        met = os.stat(path).st_mtime_ns > since
+    except OSError:
+        met = False
+    if met:
+        stop()
+        time.sleep(0.1)
+        stop()
+        os.unlink(watch)
+        print("frozen")
+        break
+    time.sleep(0.002)
+"""
+#: where PostgreSQL's files are
+PLACES = ("/var/lib/postgresql", "/etc/postgresql", "/srv/small")
 ROWS = "create table kept as select g as n, md5(g::text) as line from generate_series(1, 20000) g"
 DIGEST = "select count(*) || ' ' || md5(string_agg(line, '' order by n)) from kept"
 PATIENCE = 60
@@ -162,13 +198,14 @@ class Fate:
         return self.begin(*arguments, **more).wait()
 
     def converges(self, *arguments: str, **more: t.Any) -> Outcome:
-        """The next correct run ends with a proof, nothing is lost, and the run after it changes nothing."""
-        first = self.site(*arguments, **more)
+        """The next correct run ends with a proof, nothing is lost, and a run after one that changed things does not."""
+        first = last = self.site(*arguments, **more)
         assert first.rc == 0, first.text
         assert "streaming" in first.said.partition("Show the topology")[2], first.text
-        second = self.site(*arguments, **more)
-        assert second.rc == 0, second.text
-        assert second.counted("changed") == 0, second.text
+        if first.counted("changed"):
+            last = self.site(*arguments, **more)
+            assert last.rc == 0, last.text
+        assert last.counted("changed") == 0, last.text
         self.replicates()
         return first
 
@@ -231,6 +268,11 @@ class Fate:
         assert outcome.rc == 0, outcome.text
         self.replicates()
 
+    def ensure_bare(self, node: Node) -> None:
+        """A host as it was delivered."""
+        if node.out(f"find {shlex.join(PLACES)} -mindepth 1 ! -name 15 | head -n 1").strip():
+            self.wipe(node)
+
     def wipe(self, node: Node) -> None:
         """Take away what PostgreSQL there is, so that the host is as it was delivered."""
         if node is self.primary:
@@ -240,13 +282,17 @@ class Fate:
             "rm -rf /var/lib/postgresql/* /etc/postgresql/* /srv/small/* /tmp/pgtandem-*; systemctl reset-failed"
         )
 
+    @contextlib.contextmanager
+    def untouched(self, node: Node) -> t.Iterator[None]:
+        """Whatever goes on meanwhile, it adds, removes and changes no file of a host that has no server."""
+        before = self.sums(node, *PLACES)
+        yield
+        assert self.sums(node, *PLACES) == before
+
     def sums(self, node: Node, *places: str) -> str:
         """A checksum of every file below some places, with owner and mode, whatever a server changes while it runs."""
-        quoted = " ".join(map(shlex.quote, places))
-        return node.out(
-            f"find {quoted} -type f ! -name postmaster.pid ! -name postmaster.opts -printf '%u %m ' "
-            "-exec sha256sum {} + | sort"
-        )
+        found = f"find {shlex.join(places)} ! -name postmaster.pid ! -name postmaster.opts ! -name lab-ballast"
+        return node.out(f"{found} -printf '%u %m %y %p\\n' | sort; {found} -type f -exec sha256sum {{}} + | sort")
 
     # --- fate ---
 
@@ -293,8 +339,7 @@ class Fate:
         while self.undo:
             self.undo.pop()()
         for node in (self.primary, self.standby):
-            node.out(f"rm -f {WATCH}")
-            node.out(every("KILL"))
+            node.out(f"rm -f {WATCH}; {every('KILL')}")
             self.idle(node)
 
     def idle(self, node: Node, seconds: float = PATIENCE, *, besides: str = "") -> None:
@@ -311,12 +356,8 @@ class Fate:
         The host itself watches, a few hundred times a second, so that the moment is met and not guessed. False where
         the run ended before.
         """
-        script = (
-            f"touch {WATCH}; while [ -e {WATCH} ]; do if [ {shlex.quote(path)} -nt {WATCH} ]; then "
-            f"{every('STOP')}; sleep 0.1; {every('STOP')}; rm -f {WATCH}; echo frozen; exit; fi; sleep 0.002; done"
-        )
         config = os.path.join(os.environ["PGTANDEM_LAB_DIRECTORY"], "ssh_config")
-        command = f"sudo timeout {seconds} sh -c {shlex.quote(script)}"
+        command = shlex.join(["sudo", "timeout", str(seconds), "python3", "-c", WATCHER, path, WATCH])
         with subprocess.Popen(
             ["ssh", "-F", config, node.name, command], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
         ) as watcher:

@@ -150,8 +150,16 @@ class Node:
 
     # --- what it says ---
 
+    @property
+    def telling_part(self) -> str:
+        """Return the longest part of the password that no place would quote, so that it is found wherever it is."""
+        part = max(re.findall(r"[A-Za-z0-9]+", self.password), key=len)
+        assert len(part) >= 8, "the password of the scenario has no part that can be searched for"
+        return part
+
     def out(self, command: str) -> str:
         """Run a command of the shell as root and return what it printed."""
+        assert self.telling_part not in command, "sudo would write the password into the journal, see store_secret"
         return t.cast(str, self.host.check_output("sh -c %s", command))
 
     @property
@@ -193,16 +201,14 @@ class Node:
             return self.psql("show primary_conninfo")
         return self.out(f"grep -s ^primary_conninfo {shlex.quote(self.data_directory)}/recovery.conf || true")
 
-    def secret_file(self) -> str:
-        """Put the password's telling part into a file of root's, and return its path.
+    def store_secret(self, text: str, path: str) -> None:
+        """Put something into a file that only root may read. As base64, since sudo writes commands into the journal."""
+        encoded = base64.b64encode(text.encode()).decode()
+        self.out(f"umask 077; echo {encoded} | base64 -d > {shlex.quote(path)}")
 
-        The part is free of anything that one place or another would quote, so that it is found however the password
-        is written. It travels as base64, since sudo writes commands into the journal.
-        """
-        part = max(re.findall(r"[A-Za-z0-9]+", self.password), key=len)
-        assert len(part) >= 8, "the password of the scenario has no part that can be searched for"
-        encoded = base64.b64encode(part.encode()).decode()
-        self.out(f"umask 077; echo {encoded} | base64 -d > /root/lab-secret")
+    def secret_file(self) -> str:
+        """Put the password's telling part into a file of root's, and return its path."""
+        self.store_secret(self.telling_part, "/root/lab-secret")
         return "/root/lab-secret"
 
 

@@ -165,7 +165,8 @@ def test_a_roles_defaults_equal_its_argument_specs(role: Path) -> None:
 
 # --- Headers ---
 
-#: Generated or captured files, and the licences themselves.
+DECLARATION = "SPDX-License-" + "Identifier: GPL-3.0-or-later"
+#: Generated or captured files, and the licences themselves. REUSE.toml says theirs.
 WITHOUT_HEADER = re.compile(
     r"^(COPYING|LICENSES/.*|CHANGELOG\.(md|rst)|changelogs/(changelog\.yaml|fragments/.*)|tests/.*/fixtures/.*"
     r"|molecule/existing/files/.*|.*\.(json|png|svg|gif|ico|cast))$"
@@ -186,7 +187,7 @@ def test_every_file_says_its_licence() -> None:
         if WITHOUT_HEADER.match(name) or path.is_symlink() or not path.is_file() or path.stat().st_size == 0:
             continue
         head = "".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:10])
-        if "the pgtandem authors" not in head or "SPDX-License-Identifier: GPL-3.0-or-later" not in head:
+        if "the pgtandem authors" not in head or DECLARATION not in head:
             missing.append(name)
     assert missing == []
 
@@ -390,10 +391,17 @@ def test_the_artefact_holds_only_what_runs(tmp_path: Path) -> None:
     )
     (artefact,) = tmp_path.glob("pgtandem-replication-*.tar.gz")
     with tarfile.open(artefact) as archive:
-        names = archive.getnames()
-    # The two .json files are the artefact's own; README and COPYING are what galaxy.yml points to.
-    wanted = {"FILES.json", "MANIFEST.json", "README.md", "COPYING", "LICENSES", "CHANGELOG.md", "CHANGELOG.rst"}
-    wanted |= {"changelogs", "docs", "meta", "playbooks", "plugins", "roles"}
-    assert sorted({name.split("/")[0] for name in names} - wanted) == []
-    assert [name for name in names if re.search(r"(^|/)(\.(?!gitkeep)|__pycache__)|\.pyc$", name)] == []
-    assert "meta/runtime.yml" in names
+        held = sorted(member.name for member in archive.getmembers() if not member.isdir())
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    rooms = re.compile(
+        r"(plugins|roles|meta)/.+|playbooks/(?!demo_|ansible\.cfg|inventory/).+|changelogs/changelog\.yaml"
+        r"|README\.md|COPYING|CHANGELOG\.(md|rst)"
+    )
+    wanted = {name for name in listed if rooms.fullmatch(name) and (ROOT / name).exists()}
+    # These two are the artefact's own.
+    wanted |= {"FILES.json", "MANIFEST.json"}
+    # What is linked within a role is there by its own name.
+    linked = {name for name in wanted if (ROOT / name).is_symlink() and (ROOT / name).is_dir()}
+    assert [name for name in held if name not in wanted and not name.startswith(tuple(linked))] == []
+    assert sorted(wanted - set(held) - linked) == []

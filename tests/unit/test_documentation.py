@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib
 import json
 import re
 import typing as t
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -20,7 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 COLLECTION = "pgtandem.replication"
 PLUGINS = f"ansible_collections.{COLLECTION}.plugins"
 README = ROOT / "README.md"
-PAGES = sorted([README, *(ROOT / "docs").rglob("*.md"), *(ROOT / "roles").glob("*/README.md")])
+PAGES = sorted(
+    [README, ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "roles").glob("*/README.md")]
+)
 SPECS = yaml.safe_load((ROOT / "roles/primary/meta/argument_specs.yml").read_text(encoding="utf-8"))
 OPTIONS: dict[str, dict[str, t.Any]] = SPECS["argument_specs"]["main"]["options"]
 #: Action plugins that do all the work. One beside a real module is documented as that module.
@@ -55,7 +59,7 @@ def fences(page: Path) -> list[Fence]:
     text = text_of(page)
     return [
         Fence(page, found.group(1), text[: found.start()].count("\n") + 1, found.group(2))
-        for found in re.finditer(r"(?ms)^```(\w*)\n(.*?)^```$", text)
+        for found in re.finditer(r"(?ms)^```(\{?\w*\}?)[^\n]*\n(.*?)^```$", text)
     ]
 
 
@@ -308,3 +312,37 @@ def test_a_node_is_documented_with_all_its_keys() -> None:
     node = variables.node_from("pg1", lambda _key, default: default, {})
     returned = yaml.safe_load(importlib.import_module(f"{PLUGINS}.modules.pg_node").RETURN)
     assert set(returned["node"]["contains"]) == set(node)
+
+
+# --- Troubleshooting: the server's own lines ---
+
+
+def test_every_line_that_has_a_remedy_is_in_the_page_about_trouble() -> None:
+    log_lines = importlib.import_module(f"{PLUGINS}.module_utils._log_lines")
+    quoted = [code_in(row[0])[0] for row in rows(ROOT / "docs/troubleshooting.md", "The server's own lines")]
+    unknown = [line for line in quoted if log_lines.remedy_for(line) is None]
+    assert unknown == [], "a line that the code does not know, or knows by other words"
+    told = {log_lines.remedy_for(line) for line in quoted}
+    assert sorted(pattern for pattern, remedy in log_lines.REMEDIES if remedy not in told) == []
+
+
+# --- The site ---
+
+
+def test_every_page_has_its_place_in_the_site() -> None:
+    directives = [fence for fence in fences(ROOT / "docs/index.md") if fence.language == "{toctree}"]
+    placed = [line for fence in directives for line in fence.text.split("\n\n", 1)[1].splitlines()]
+    assert len(placed) == len(set(placed)), "a page has one place"
+    pages = {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"}
+    assert sorted(pages - set(placed)) == [], "name the page in a toctree of docs/index.md"
+
+
+def test_pictures_are_drawn_from_their_texts() -> None:
+    texts = sorted((ROOT / "docs/diagrams").glob("*.dot"))
+    assert texts
+    for text in texts:
+        drawn = text_of(text.with_suffix(".svg"))
+        ElementTree.fromstring(drawn)
+        sum_of = hashlib.sha256(text.read_bytes()).hexdigest()
+        assert f"drawn from {text.name} sha256:{sum_of}" in drawn, f"run docs/diagrams/render: {text.name} has changed"
+        assert any(f"(diagrams/{text.stem}.svg)" in text_of(page) for page in PAGES), f"no page shows {text.name}"

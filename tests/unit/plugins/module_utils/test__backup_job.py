@@ -148,7 +148,45 @@ def test_a_program_that_is_killed_takes_its_children_along(tmp_path: Path) -> No
     assert (marker["phase"], marker["message"]) == ("failed", "sh was killed by signal 9")
 
 
+SLOT_IN_USE = (
+    'echo \'pg_basebackup: error: could not send replication command "START_REPLICATION": ERROR:  replication slot '
+    "\"pg2\" is active for PID 7' >&2; echo 'pg_basebackup: error: background process terminated unexpectedly' >&2; "
+)
+
+
 def test_a_slot_in_use_is_waited_for(tmp_path: Path) -> None:
-    once = f"test -e {tmp_path}/once && exit 0; touch {tmp_path}/once; sleep 0.3; "
-    marker = run_job(tmp_path, (once + "echo 'error: replication slot \"a\" is active for PID 7' >&2; exit 1", ""))
+    """And the next try can log in, though the password file was gone when the copy seemed to begin."""
+    password = tmp_path / "data/pgtandem-job/pass"
+    first = (
+        "echo '0/4096 kB (0%), 0/1 tablespace (x)' >&2; "
+        f"until test ! -e {password}; do sleep 0.05; done; {SLOT_IN_USE} exit 1"
+    )
+    second = f"stat -c %a {password} > {tmp_path}/seen; cat {password} >> {tmp_path}/seen"
+    marker = run_job(
+        tmp_path, (f"if test -e {tmp_path}/once; then {second}; else touch {tmp_path}/once; {first}; fi", "")
+    )
     assert marker["phase"] == "copied"
+    assert (tmp_path / "seen").read_text(encoding="utf-8") == "600\nsecret"
+    assert not password.exists()
+
+
+def test_a_slot_that_somebody_keeps_fails_the_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    impatient = tmp_path / "impatient.py"
+    source = Path(job.__file__).read_text(encoding="utf-8")
+    assert "SLOT_PATIENCE = 75.0\nSLOT_PAUSE = 2.0\n" in source
+    impatient.write_text(
+        source.replace("SLOT_PATIENCE = 75.0\nSLOT_PAUSE = 2.0\n", "SLOT_PATIENCE = 0.5\nSLOT_PAUSE = 0.1\n"),
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(job, "__file__", str(impatient))
+    # The whole copy is made before it is noticed, as before 15: a first refusal gives no reason to give up.
+    marker = run_job(tmp_path, (f"echo try >> {tmp_path}/tries; sleep 0.8; {SLOT_IN_USE} exit 1", ""))
+    assert marker["phase"] == "failed" and 'slot "pg2" is active for PID 7' in str(marker["message"])
+    assert (tmp_path / "tries").read_text(encoding="utf-8").count("try") == 2
+    assert not (tmp_path / "data/pgtandem-job/pass").exists()
+
+
+def test_another_error_is_not_tried_again(tmp_path: Path) -> None:
+    marker = run_job(tmp_path, (f"echo try >> {tmp_path}/tries; echo 'error: slot \"a\" is lost' >&2; exit 1", ""))
+    assert marker["phase"] == "failed"
+    assert (tmp_path / "tries").read_text(encoding="utf-8") == "try\n"

@@ -22,6 +22,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._processes im
     local_port_of,
     parse_postmaster_pid,
     parse_tcp_table,
+    processes_with_open,
     replication_part,
 )
 
@@ -88,6 +89,26 @@ def test_children_of() -> None:
         titles = {child.pid: child.title for child in children_of(os.getpid())}
         assert titles[process.pid].endswith("walsender")
         process.communicate(b"\n")
+
+
+def test_a_process_is_seen_whatever_it_closes_meanwhile(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which files are open is asked first, and what each is comes later: one of them may be gone by then."""
+    listed = os.listdir
+
+    def list_too_much(path: str) -> list[str]:
+        return ["9999", *listed(path)] if path.endswith("/fd") else listed(path)
+
+    program = "import os, sys; os.open(sys.argv[1], os.O_RDONLY); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        monkeypatch.setattr(os, "listdir", list_too_much)
+        found = processes_with_open(str(tmp_path), uid=os.geteuid(), gid=os.getegid())
+        process.communicate(b"\n")
+    assert [seen.pid for seen in found] == [process.pid]
 
 
 def test_parse_tcp_table() -> None:

@@ -206,6 +206,8 @@ def test_the_gate_stops(nodes: t.Callable[[], list[Node]], expected: dict[str, t
         for word in expected[reason["id"]]:
             assert word in reason["text"]
         assert reason["text"] in caught.value.message
+        assert reason["text"] == f"{reason['evidence']} {reason['remedy']}"
+        assert reason["evidence"].endswith((".", ")")) and reason["remedy"].endswith(".")
     assert caught.value.message.startswith("Nothing was changed.")
 
 

@@ -174,6 +174,7 @@ def test_findings(nodes: t.Callable[[], list[Node]], expected: dict[str, str]) -
     found = findings("main", members, live_members(members), Limits())
     assert {one.id: one.severity for one in found} == expected, [one.text for one in found]
     assert all(one.text and one.text.endswith((".", ")")) for one in found)
+    assert all(one.remedy.endswith((".", ")")) for one in found)
 
 
 def test_limits_can_be_turned_off() -> None:

@@ -309,7 +309,9 @@ def test_a_moved_primary_is_followed() -> None:
     assert {name: (plan["upstream"] or {}).get("name") for name, plan in found["nodes"].items()} == {
         "pg1": "pg2", "pg2": None, "pg3": "pg2", "pg4": "pg3",
     }  # fmt: skip
-    assert found["notes"] == ["pg2 is the primary of cluster 'main' now; the run follows it."]
+    assert found["notes"] == [
+        "pg2 is the primary of cluster 'main' now; the run follows it. Exchange the hosts in the inventory."
+    ]
 
 
 def test_clusters_do_not_see_each_other() -> None:
