@@ -202,8 +202,8 @@ def _unread(primary: Node, node: Node, now: Values, raised: Values) -> Problem:
         "parameters-unread",
         (node["name"],),
         f"{primary['name']} is to raise {_shown(now, raised)}, and {node['name']}, a standby, could not be read. If it "
-        "runs with less it would stop replaying the moment its primary has more. Make it reachable, or take it out of "
-        "the inventory, or leave the parameter as it is for now.",
+        "runs with less it would stop replaying the moment its primary has more.",
+        "Make it reachable, or take it out of the inventory, or leave the parameter as it is for now.",
     )
 
 
@@ -213,9 +213,9 @@ def _left_out(primary: Node, node: Node, now: Values, raised: Values, runs_with:
         "parameters-left-out",
         (node["name"],),
         f"{primary['name']} is to raise {_shown(now, raised)}, and {node['name']} runs with {has} and is not part of "
-        "this run or play. It would stop replaying the moment its primary has more. Run site.yml on all hosts of the "
-        "cluster; a play of your own begins with one on all of them that imports pgtandem.replication.standby with "
-        "tasks_from: raise.",
+        "this run or play. It would stop replaying the moment its primary has more.",
+        "Run site.yml on all hosts of the cluster; plays of your own begin with one on all of them that imports the role "
+        "pgtandem.replication.standby with tasks_from: raise.",
     )
 
 
@@ -226,7 +226,8 @@ def _overridden(primary: Node, node: Node, held: Values, first: Values) -> Probl
         (node["name"],),
         f"{node['name']} needs {', '.join(f'{key} = {value}' for key, value in sorted(held.items()))} before "
         f"{primary['name']} has it, and would come up with {name} = {first[name]}: a value in "
-        f"postgresql.auto.conf wins over the managed one. Take it out there (ALTER SYSTEM RESET {name}) and run again.",
+        "postgresql.auto.conf wins over the managed one.",
+        f"Take it out there (ALTER SYSTEM RESET {name}) and run again.",
     )
 
 

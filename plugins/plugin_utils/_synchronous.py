@@ -99,22 +99,26 @@ def wish_of(said: t.Any) -> tuple[Wish, list[str]]:
 def synchronous_problems(cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Problem]:
     """What the inventory itself says that cannot be."""
 
-    def problem(hosts: t.Iterable[Node], text: str) -> Problem:
-        return Problem("inventory-synchronous", tuple(node["name"] for node in hosts), text)
+    def problem(hosts: t.Iterable[Node], text: str, remedy: str) -> Problem:
+        return Problem("inventory-synchronous", tuple(node["name"] for node in hosts), text, remedy)
 
     wishes = {}
     for node in nodes:
         wish, texts = wish_of(node.get("synchronous"))
         wishes[node["name"]] = wish
         for text in texts:
-            yield problem([node], f"{node['name']}: pgtandem_synchronous cannot be used: {text}")
+            yield problem(
+                [node],
+                f"{node['name']}: pgtandem_synchronous cannot be used: {text}",
+                "docs/synchronous.md has all of it.",
+            )
         if texts:
             return
     if len(set(wishes.values())) > 1:
         yield problem(
             nodes,
-            f"pgtandem_synchronous differs between the hosts of cluster {cluster!r}. Any of them may become the "
-            "primary: set it once for all of them.",
+            f"pgtandem_synchronous differs between the hosts of cluster {cluster!r}, and any may become the primary.",
+            "Set it once for all of them.",
         )
         return
     wish = next(iter(wishes.values()))
@@ -125,21 +129,21 @@ def synchronous_problems(cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Pr
         if both:
             yield problem(
                 [node],
-                f"{node['name']}: pgtandem_parameters has {', '.join(both)}, and pgtandem_synchronous sets it too. "
+                f"{node['name']}: pgtandem_parameters has {', '.join(both)}, and pgtandem_synchronous sets it too.",
                 "Leave it in pgtandem_synchronous (commit, standbys).",
             )
     unknown = [name for name in wish.standbys if name not in wishes]
     if unknown:
         yield problem(
             nodes,
-            f"pgtandem_synchronous names {', '.join(unknown)}, which is no host of cluster {cluster!r} "
-            f"({', '.join(sorted(wishes))}).",
+            f"pgtandem_synchronous names {', '.join(unknown)}, which is no host of cluster {cluster!r}.",
+            f"Name some of {', '.join(sorted(wishes))}.",
         )
     if wish.standbys and wish.number > len(wish.standbys):
         yield problem(
             nodes,
-            f"pgtandem_synchronous asks for {wish.number} of {', '.join(wish.standbys)}: with fewer standbys than that "
-            "no commit would ever end. Lower count, or name more.",
+            f"pgtandem_synchronous asks for {wish.number} of {', '.join(wish.standbys)}, so no commit would ever end.",
+            "Lower count, or name more.",
         )
 
 
@@ -186,8 +190,8 @@ def synchronous_of(
     problems: list[Problem] = []
     notes: list[str] = []
 
-    def refuse(text: str, *hosts: str) -> None:
-        problems.append(Problem("inventory-synchronous", hosts or (primary["name"],), text))
+    def refuse(text: str, remedy: str, *hosts: str) -> None:
+        problems.append(Problem("inventory-synchronous", hosts or (primary["name"],), text, remedy))
 
     by_name = {node["name"]: node for node in nodes}
     direct = [node["name"] for node in nodes if upstreams[node["name"]] == primary["name"]]
@@ -198,16 +202,17 @@ def synchronous_of(
     if wrong:
         refuse(
             f"pgtandem_synchronous names {', '.join(wrong)}, which does not follow {primary['name']} itself: a commit "
-            "can wait only for a standby that streams from the primary, not for one below it. Name others, or set their "
-            "pgtandem_upstream.",
+            "can wait only for a standby that streams from the primary, not for one below it.",
+            "Name others, or set their pgtandem_upstream.",
             *wrong,
         )
     if primary["name"] in listed:
-        refuse(f"pgtandem_synchronous names {primary['name']}, which is the primary itself.")
+        refuse(f"pgtandem_synchronous names {primary['name']}, which is the primary itself.", "Name its standbys.")
     if wish.number > len(listed):
         refuse(
-            f"pgtandem_synchronous asks for {wish.number} synchronous standbys, and {primary['name']} has {len(listed)} "
-            f"({', '.join(listed) or 'none'}). No commit would ever end. Lower count, or add standbys.",
+            f"pgtandem_synchronous asks for {wish.number} synchronous standbys, and {primary['name']} has "
+            f"{len(listed)} ({', '.join(listed) or 'none'}), so no commit would ever end.",
+            "Lower count, or add standbys.",
         )
     elif wish.number == len(listed):
         notes.append(
@@ -222,12 +227,13 @@ def synchronous_of(
         (wish.commit == "remote_apply", "remote_apply", "no remote_apply (commit)"),
     ):
         if needed and not supports(version, feature):
-            refuse(f"pgtandem_synchronous: PostgreSQL {major_text(version)} has {what}.")
+            refuse(f"pgtandem_synchronous: PostgreSQL {major_text(version)} has {what}.", "Choose another.")
     late = [by_name[name] for name in listed if name in by_name and _is_delayed(by_name[name])]
     if late and wish.commit == "remote_apply":
         refuse(
             f"pgtandem_synchronous has commit: remote_apply, and {named(late)} replays late on purpose "
-            "(recovery_min_apply_delay), so every commit would take that long. Leave it out of standbys.",
+            "(recovery_min_apply_delay), so every commit would take that long.",
+            "Leave it out of standbys.",
             *(node["name"] for node in late),
         )
     problems += _overridden(primary, wish)
@@ -266,5 +272,6 @@ def _overridden(primary: Node, wish: Wish) -> t.Iterator[Problem]:
                 "inventory-synchronous",
                 (primary["name"],),
                 f"{primary['name']}: {name} = {auto[name]!r} in postgresql.auto.conf wins over what "
-                f"pgtandem_synchronous writes. Take it out there (ALTER SYSTEM RESET {name}; SELECT pg_reload_conf()) and run again.",
+                "pgtandem_synchronous writes.",
+                f"Take it out there (ALTER SYSTEM RESET {name}; SELECT pg_reload_conf()) and run again.",
             )

@@ -268,6 +268,7 @@ PURE = {
     "_parameters",
     "_quoting",
     "_scram",
+    "_standby_names",
     "_versions",
 }
 #: The ways out: run a command, ask the database, touch a file, read the process table.
