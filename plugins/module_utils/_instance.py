@@ -60,7 +60,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._server impor
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._service import Service, service_of
 from ansible_collections.pgtandem.replication.plugins.module_utils._status_queries import replayed_position_statement
-from ansible_collections.pgtandem.replication.plugins.module_utils._versions import supports
+from ansible_collections.pgtandem.replication.plugins.module_utils._versions import floor_parameters, supports
 
 
 @dataclass(frozen=True)
@@ -313,20 +313,28 @@ def waiting_for_restart(database: Database, names: t.Container[str]) -> list[str
     return [row["name"] for row in rows if row["name"] in names]
 
 
+def _ours(host: Host, change: FileChange | None, values: t.Mapping[str, str]) -> set[str]:
+    """The parameters for which a restart is ours to make: those of the managed file, those that it had until now, and
+    those for which standby and primary depend on each other."""
+    before = parse_lines((change.before if change is not None else None) or "", host.instance.settings_file)
+    return {*values, *(setting.name for setting in before), *floor_parameters(host.instance.version)}
+
+
 def _needs_restart_when_checked(
-    database: Database, change: FileChange | None, values: t.Mapping[str, str]
+    host: Host, database: Database, change: FileChange | None, values: t.Mapping[str, str]
 ) -> list[str]:
     """What check mode says of a settings file that is not written: the changed names that only a restart takes over."""
     if change is None:
         return []
-    rows = database.rows("SELECT name FROM pg_settings WHERE context = 'postmaster'")
-    fixed = {row["name"] for row in rows}
+    rows = database.rows("SELECT name, setting, boot_val FROM pg_settings WHERE context = 'postmaster'")
+    elsewhere = settings_elsewhere(host)
     before = set((change.before or "").splitlines())
-    changed = {line.split(" ", 1)[0] for line in change.after.splitlines() if line not in before}
+    changed = {line.split(" ", 1)[0] for line in before.symmetric_difference(change.after.splitlines())}
     return sorted(
-        name
-        for name in changed & fixed & set(values)
-        if database.value("SELECT setting FROM pg_settings WHERE name = %s", [name]) != values[name]
+        row["name"]
+        for row in rows
+        if row["name"] in changed
+        and row["setting"] != values.get(row["name"], elsewhere.get(row["name"], row["boot_val"]))
     )
 
 
@@ -378,10 +386,10 @@ def _configure_running(
             f"The server of {host.instance.data_directory} is still starting up (it replays WAL). Run again later."
         )
     restart_names: list[str]
+    ours = next((change for change in changes if change.path == host.instance.settings_file), None)
     with database:
         if check_mode:
-            change = next((change for change in changes if change.path == host.instance.settings_file), None)
-            restart_names = _needs_restart_when_checked(database, change, values)
+            restart_names = _needs_restart_when_checked(host, database, ours, values)
         else:
             hba = next((change for change in changes if "hba" in os.path.basename(change.path)), None)
             # First what the server can refuse, so that nothing else has been written by then.
@@ -392,7 +400,7 @@ def _configure_running(
                     _write(host, change)
             if changes:
                 _reload(database)
-            restart_names = waiting_for_restart(database, values)
+            restart_names = waiting_for_restart(database, _ours(host, ours, values))
     if changes:
         report.actions.append("reload the configuration")
     recovery = any(os.path.basename(change.path) == "recovery.conf" for change in changes) or _recovery_conf_waits(host)

@@ -150,6 +150,7 @@ def order_of(
     if not now:
         # Before it ran once nobody can have followed it.
         return NOTHING._replace(after=after)
+    after = {name: after[name] for name in now}
     raised = {name: value for name, value in after.items() if value > now.get(name, value)}
     raises: dict[str, Values] = {}
     raising: list[Step] = []
@@ -214,8 +215,8 @@ def _left_out(primary: Node, node: Node, now: Values, raised: Values, runs_with:
         (node["name"],),
         f"{primary['name']} is to raise {_shown(now, raised)}, and {node['name']} runs with {has} and is not part of "
         "this run or play. It would stop replaying the moment its primary has more.",
-        "Run site.yml on all hosts of the cluster; plays of your own begin with one on all of them that imports the role "
-        "pgtandem.replication.standby with tasks_from: raise.",
+        "Run site.yml on all hosts of the cluster; plays of your own begin with one on all of them that imports the "
+        "role pgtandem.replication.standby with tasks_from: raise.",
     )
 
 
