@@ -266,6 +266,7 @@ PURE = {
     "_lsn",
     "_names",
     "_parameters",
+    "_pgbench",
     "_quoting",
     "_scram",
     "_standby_names",
