@@ -131,8 +131,10 @@ def sanity(session: nox.Session) -> None:
 
 @nox.session(python=False, default=False)
 def integration(session: nox.Session) -> None:
-    """Modules and roles against real servers on loopback."""
+    """Modules and roles against real servers on loopback, and the report in a browser."""
     prepare(session)
+    # Where no browser can be installed its tests say so and are skipped.
+    session.run("tests/install-system-packages", "browser", external=True, success_codes=list(range(256)))
     run(session, "pytest", "tests/integration", "-n", "3", "--dist", "worksteal", *session.posargs)
 
 

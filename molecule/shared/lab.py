@@ -34,6 +34,8 @@ from machine import CHECKOUT, LAB_DIRECTORY, REPOSITORY, LabError, engine, ensur
 PREFIX = os.environ.get("PGTANDEM_LAB_NAME") or "pgtandem"
 OWNER_LABEL = "pgtandem.lab.checkout"
 SCENARIO_LABEL = "pgtandem.lab.scenario"
+#: The name that `cut` and `heal` have for this machine.
+CONTROLLER = "controller"
 READY_SECONDS = 90
 SLOW_UNIT_SECONDS = 30
 
@@ -110,7 +112,9 @@ class Scenario:
         }
 
     def address(self, name: str) -> str:
-        """Return an inventory host's address."""
+        """Return an inventory host's address; the controller's is the network's gateway."""
+        if name == CONTROLLER:
+            return str(self.subnet[1])
         return t.cast(str, self.inventory["_meta"]["hostvars"][name]["ansible_host"])
 
     @functools.cached_property
@@ -312,8 +316,15 @@ def in_network_of(container: str, argv: list[str], **options: t.Any) -> subproce
 
 
 def cut(scenario: Scenario, one: str, other: str) -> None:
-    """Drop every packet between two hosts, silently, as a broken network does; the controller still reaches both."""
+    """Drop every packet between two hosts, silently, as a broken network does; the controller still reaches both.
+
+    One of the two may be `controller`: then that host goes on and cannot be reached.
+    """
     for here, there in ((one, other), (other, one)):
+        if here == CONTROLLER:
+            continue
+        if there == CONTROLLER:
+            end_masters(scenario, here)
         table = f"lab_cut_{scenario.address(there).replace('.', '_')}"
         rules = f"""
             table ip {table} {{
@@ -326,6 +337,8 @@ def cut(scenario: Scenario, one: str, other: str) -> None:
 def heal(scenario: Scenario, one: str, other: str) -> None:
     """Undo `cut`."""
     for here, there in ((one, other), (other, one)):
+        if here == CONTROLLER:
+            continue
         table = f"lab_cut_{scenario.address(there).replace('.', '_')}"
         if in_network_of(scenario.names[here], ["nft", "list", "table", "ip", table], check=False).returncode == 0:
             in_network_of(scenario.names[here], ["nft", "delete", "table", "ip", table])

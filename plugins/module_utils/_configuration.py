@@ -126,6 +126,16 @@ def judge_settings(host: Host, values: t.Mapping[str, str]) -> None:
         )
 
 
+def configuration_problem(host: Host) -> str:
+    """What the server program says of the files as they lie there; it reads them and ends."""
+    instance = host.instance
+    words = [instance.program("postgres"), "-D", instance.data_directory, "-C", "max_connections"]
+    if instance.config_directory != instance.data_directory:
+        words += ["-c", f"config_file={instance.main_file}"]
+    answer = host.runner.run(words, user=instance.os_user, check=False)
+    return "" if answer.status == 0 else answer.last_lines()
+
+
 def settings_change(host: Host, values: t.Mapping[str, str]) -> FileChange:
     """Our file of settings."""
     path = host.instance.settings_file

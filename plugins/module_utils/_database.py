@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import select
 import sys
 import typing as t
 from abc import ABC, abstractmethod
@@ -230,6 +231,34 @@ def identify_system(target: Target, *, sessions: int = 1) -> Identity:
         finally:
             for session in opened:
                 session.close()
+
+
+class ReplicationSession:
+    """A login for replication that is kept open."""
+
+    def __init__(self, target: Target) -> None:
+        require_driver()
+        with _account_of(target):
+            self._session = _replication_session(target)
+
+    def identify(self) -> Identity:
+        """Ask the server who it is."""
+        return _identity_from(self._session)
+
+    def ended_within(self, seconds: float) -> bool:
+        """Whether the other side ends the session in that time."""
+        readable, _writable, _broken = select.select([self._session.fileno()], [], [], seconds)
+        return bool(readable)
+
+    def close(self) -> None:
+        """End it."""
+        self._session.close()
+
+    def __enter__(self) -> ReplicationSession:
+        return self
+
+    def __exit__(self, *_unused: object) -> None:
+        self.close()
 
 
 def _replication_session(target: Target) -> t.Any:

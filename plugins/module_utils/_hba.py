@@ -57,6 +57,60 @@ def peer_address(text: str) -> str:
     return f"{address}/{address.max_prefixlen}"
 
 
+def _matches(field: t.Sequence[str] | None, name: str) -> bool | None:
+    """Whether a list of names has one; None where groups or patterns would have to be asked about."""
+    names = field or ["all"]
+    if "all" in names or name in names:
+        return True
+    return None if any(other.startswith(("+", "/")) for other in names) else False
+
+
+def _within(rule: t.Mapping[str, t.Any], address: str) -> bool | None:
+    """Whether a rule's address has one; None where names or the server's own networks would have to be known."""
+    if rule["address"] == "all":
+        return True
+    if not rule["netmask"]:
+        return None
+    try:
+        # ipaddress knows no masks of IPv6 in letters, so the ones are counted.
+        ones = bin(int(ipaddress.ip_address(rule["netmask"]))).count("1")
+        network = ipaddress.ip_network(f"{rule['address']}/{ones}", strict=False)
+    except ValueError:
+        return None
+    return ipaddress.ip_address(address) in network
+
+
+def admits_replication(rules: t.Iterable[t.Mapping[str, t.Any]], *, user: str, address: str) -> bool | None:
+    """Whether rows of pg_hba_file_rules about replication let a role in from an address: the first that matches
+    decides (manual, The pg_hba.conf File). None where that takes more than the rows say.
+
+    >>> rule = {"type": "host", "user_name": ["all"], "address": "10.0.0.0", "netmask": "255.0.0.0", "error": None}
+    >>> admits_replication([dict(rule, auth_method="md5")], user="replica", address="10.0.0.2")
+    True
+    >>> admits_replication([dict(rule, auth_method="reject")], user="replica", address="10.0.0.2")
+    False
+    """
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    for rule in rules:
+        if rule["error"]:
+            # The server went on with the rules that it had before.
+            return None
+        if rule["type"] == "local":
+            continue
+        found = (_matches(rule["user_name"], user), _within(rule, address))
+        if False in found:
+            continue
+        if None in found:
+            return None
+        refuses = rule["auth_method"] == "reject"
+        # Whether the connection will be encrypted is not known here; that it may come in is what counts.
+        return None if refuses and rule["type"] != "host" else not refuses
+    return False
+
+
 def rule_from(values: t.Mapping[str, t.Any]) -> HbaRule:
     """A rule as the user wrote it, with what can be known to be wrong refused; the server judges the rest."""
     known = ("type", "database", "user", "address", "method", "options")

@@ -112,7 +112,7 @@ class Report:
     restart_needed: list[str] = field(default_factory=list)
 
 
-def _conninfo(host: Host, upstream: Upstream) -> str:
+def conninfo_of(host: Host, upstream: Upstream) -> str:
     """primary_conninfo with only what every libpq of that major knows, and never a password."""
     options = {"host": upstream.host, "port": str(upstream.port), "user": upstream.user}
     if supports(host.instance.version, "passfile_in_conninfo"):
@@ -153,7 +153,7 @@ def _needs(host: Host, request: InstanceRequest, evidence: DirectoryEvidence) ->
     if request.upstream is not None and evidence.control is not None:
         for name, value in evidence.control.floors.items():
             floors[name] = max(value, floors.get(name, 0))
-    conninfo = _conninfo(host, request.upstream) if request.upstream else None
+    conninfo = conninfo_of(host, request.upstream) if request.upstream else None
     slot = request.upstream.slot if request.upstream else None
     if request.only_parameters:
         kept = last_values(
@@ -266,7 +266,7 @@ def _files(host: Host, request: InstanceRequest, values: t.Mapping[str, str]) ->
     found.append(include_change(host))
     found.append(hba_change(host, request.hba_rules, values=values, elsewhere=elsewhere))
     if request.upstream is not None:
-        found.append(recovery_change(host, conninfo=_conninfo(host, request.upstream), slot=request.upstream.slot))
+        found.append(recovery_change(host, conninfo=conninfo_of(host, request.upstream), slot=request.upstream.slot))
     return [change for change in found if change is not None and change.needed]
 
 

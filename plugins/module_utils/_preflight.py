@@ -20,6 +20,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._database imp
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import Elsewhere
+from ansible_collections.pgtandem.replication.plugins.module_utils._login_advice import login_advice
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import account
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import require_free_port
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
@@ -226,7 +227,7 @@ def _login(request: BaseBackupRequest) -> Identity:
     except DatabaseError as error:
         raise DatabaseError(
             f"This host cannot log in for replication at {request.shown()} as {request.user!r}. The server or libpq "
-            f"says: {error.message}. {_login_advice(error.message)} Nothing was copied.",
+            f"says: {error.message}. {login_advice(error.message)} Nothing was copied.",
             sqlstate=error.sqlstate,
         ) from error
     if request.system_identifier is not None and identity.system_identifier != request.system_identifier:
@@ -235,29 +236,6 @@ def _login(request: BaseBackupRequest) -> Identity:
             f"{request.system_identifier}: the address leads to another server. Nothing was copied."
         )
     return identity
-
-
-#: What to do about a refused login, by the words of the server or of libpq.
-_LOGIN_ADVICE = (
-    ("password authentication failed", "Check pgtandem_replication_user and pgtandem_replication_password."),
-    ("no password supplied", "Set pgtandem_replication_password."),
-    ("no pg_hba.conf entry", "Let pg_hba.conf on that server admit this host's address; run its role first."),
-    ("Connection refused", "Is that server running, does it listen on this address, and is the port right?"),
-    ("could not translate host name", "Set pgtandem_address of that host to a name or address this host can resolve."),
-    ("timeout expired", "A firewall or a wrong address is likely."),
-    (
-        "number of requested standby connections exceeds",
-        "A base backup takes two WAL senders while it runs: raise max_wal_senders on that server, or wait until "
-        "others have ended.",
-    ),
-    ("too many connections for role", "A base backup logs in twice at once: raise that role's connection limit."),
-    ("must be superuser or replication role", "That role lacks REPLICATION; run the primary's role first."),
-    ("permission denied to start WAL sender", "That role lacks REPLICATION; run the primary's role first."),
-)
-
-
-def _login_advice(message: str) -> str:
-    return next((advice for words, advice in _LOGIN_ADVICE if words in message), "Check the connection's settings.")
 
 
 def _check_versions(host: Host, request: BaseBackupRequest, upstream: Identity) -> int:

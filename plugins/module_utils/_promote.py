@@ -14,6 +14,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import login_from
+from ansible_collections.pgtandem.replication.plugins.module_utils._configuration import configuration_problem
 from ansible_collections.pgtandem.replication.plugins.module_utils._database import Database
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
@@ -35,9 +36,6 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._slot import 
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._status import parse_history
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import supports
-
-if t.TYPE_CHECKING:
-    from ansible.module_utils.basic import AnsibleModule
 
 #: Seconds between two looks while the server ends its recovery.
 TICK = 0.005
@@ -69,6 +67,12 @@ class PromoteEvidence:
     #: Parameters that are lower than the WAL asks for: (name, here, in the WAL).
     too_low: tuple[tuple[str, int, int], ...] = ()
     read_only: bool = False
+    #: Whether its WAL receiver streams.
+    streaming: bool = True
+    #: recovery_min_apply_delay, empty where there is none.
+    delay: str = ""
+    #: What the server program says of the configuration that it would start with; empty: nothing.
+    configuration: str = ""
     slots: SlotEvidence = SlotEvidence()
 
     @property
@@ -102,8 +106,8 @@ def promote_request_from(parameters: t.Mapping[str, t.Any]) -> PromoteRequest:
     )
 
 
-def plan_promotion(request: PromoteRequest, seen: PromoteEvidence) -> PromotePlan:
-    """What the request asks of the server as it is (pure)."""
+def plan_promotion(request: PromoteRequest, seen: PromoteEvidence, *, waiting: bool = False) -> PromotePlan:
+    """What the request asks of the server as it is (pure). C(waiting): for the shutdown of its primary."""
     blockers = []
     if request.system_identifier and seen.system_identifier not in (request.system_identifier, None):
         blockers.append(
@@ -128,15 +132,42 @@ def plan_promotion(request: PromoteRequest, seen: PromoteEvidence) -> PromotePla
         blockers.append(
             "default_transaction_read_only is on here, so the new primary would refuse to write. Turn it off first."
         )
+    if seen.configuration:
+        blockers.append(
+            f"This server could not start again with the configuration that it has: {seen.configuration}. Correct that "
+            "first."
+        )
+    if waiting:
+        blockers += _cannot_wait(seen)
     slots = plan_slots(request.slots, seen.slots)
     blockers += slots.blockers
     actions = [*slots.actions]
     if seen.paused:
         actions.append("Resume the replay")
+    if waiting:
+        actions.append("Wait for the shutdown of the primary")
     actions.append("Promote this standby")
     if request.checkpoint:
         actions.append("Write a checkpoint of the new timeline")
     return PromotePlan(True, seen.paused, slots, tuple(actions), tuple(blockers))
+
+
+def _cannot_wait(seen: PromoteEvidence) -> list[str]:
+    """Why a standby would not see the shutdown of its primary at once (pure)."""
+    found = []
+    if not seen.streaming:
+        found.append(
+            "Its WAL receiver does not stream, so it would not see the shutdown. Look into this standby's log, or run "
+            "the playbook status, and make it stream first."
+        )
+    if seen.paused:
+        found.append("Its replay is paused. Resume it first (pg_wal_replay_resume()).")
+    if seen.delay:
+        found.append(
+            f"It replays {seen.delay} late (recovery_min_apply_delay), and so long nobody could write. Take the delay "
+            "away first, or choose another standby."
+        )
+    return found
 
 
 def _too_low(host: Host, database: Database) -> tuple[tuple[str, int, int], ...]:
@@ -164,6 +195,8 @@ def observe_promotion(host: Host, database: Database) -> PromoteEvidence:
         f"pg_is_{wal}_replay_paused() AS paused"
     )
     assert row is not None
+    # A version that has no such parameter keeps it in recovery.conf, where nobody can ask for it.
+    delay = database.value("SELECT current_setting('recovery_min_apply_delay', true)")
     return PromoteEvidence(
         True,
         system,
@@ -172,6 +205,9 @@ def observe_promotion(host: Host, database: Database) -> PromoteEvidence:
         paused=row["paused"],
         too_low=_too_low(host, database),
         read_only=database.setting("default_transaction_read_only") == "on",
+        streaming=bool(database.value("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'")),
+        configuration=configuration_problem(host),
+        delay=delay if delay not in (None, "", "0") else "",
         slots=observe_slots(database),
     )
 
@@ -253,18 +289,4 @@ def promote_now(host: Host, request: PromoteRequest, *, check_mode: bool) -> dic
                 database.execute("CHECKPOINT")
         if not plan.promote or not check_mode:
             result.update(described_promotion(host, database))
-    return result
-
-
-def run_promotion(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
-    """The job of pg_promote."""
-    result = promote_now(host, promote_request_from(module.params), check_mode=module.check_mode)
-    if module._diff:
-        after = "primary\n"
-        result["diff"] = {
-            "before_header": "role",
-            "after_header": "role",
-            "before": "standby\n" if result["changed"] else after,
-            "after": after,
-        }
     return result

@@ -60,6 +60,10 @@ class Service(ABC):
     def stop(self) -> None:
         """Stop the server in fast mode and wait for its end."""
 
+    def await_stopped(self) -> None:
+        """Wait until whatever looks after a server has seen that it ended; only then a start is one."""
+        return None
+
     def restart(self) -> None:
         """Stop and start."""
         self.stop()
@@ -145,6 +149,14 @@ class SystemdService(Service):
 
     def stop(self) -> None:
         self._systemctl("stop", self._unit)
+
+    def await_stopped(self) -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            state = self._systemctl("show", self._unit, "--property=ActiveState", "--value", check=False)
+            if state not in ("active", "deactivating", "reloading"):
+                return
+            time.sleep(0.02)
 
     def journal(self) -> str:
         """The unit's last messages."""

@@ -58,6 +58,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._status_queri
     SETTINGS,
     SLOT_COLUMNS,
     current_position_statement,
+    replication_rules_statement,
     sizes_statement,
     status_statement,
     write_statement,
@@ -136,6 +137,7 @@ def empty_status() -> Status:
         "pending_restart": [],
         "stale_settings": [],
         "configured": None,
+        "replication_rules": None,
         "processes": [],
         "collation": None,
         "sizes": None,
@@ -231,6 +233,7 @@ def _ask(
                 status["written_lsn"] = answer["current"]
             if sizes:
                 status["sizes"] = json.loads(database.value(sizes_statement(database.version)))
+            status["replication_rules"] = _replication_rules(database)
             status.update(
                 running=True,
                 accepts_connections=True,
@@ -250,6 +253,15 @@ def _ask(
 
 def _answer_of(database: Database) -> dict[str, t.Any]:
     return t.cast("dict[str, t.Any]", json.loads(database.value(status_statement(database.version))))
+
+
+def _replication_rules(database: Database) -> list[dict[str, t.Any]] | None:
+    statement = replication_rules_statement(database.version)
+    try:
+        return json.loads(database.value(statement)) if statement else None
+    except DatabaseError:
+        # Only superusers may see them, and the rest is worth knowing to others too.
+        return None
 
 
 def _require_same_directory(host: Host, login: Login, answer: dict[str, t.Any]) -> None:
@@ -448,6 +460,8 @@ def _fill_files(status: Status, host: Host) -> None:
     try:
         status["stale_settings"] = _stale_settings(host)
         status["configured"] = _configured(host)
+        if status["role"] == "standby" and not (status["wal_receiver"] or {}).get("received_tli"):
+            status["timeline"] = _timeline_followed(files, instance.data_directory, status)
         if status["timeline"] is not None:
             status["timeline_history"] = _timeline_history(files, instance.data_directory, status["timeline"])
         if status["role"] == "standby":
@@ -511,6 +525,34 @@ def _configured(host: Host) -> dict[str, t.Any]:
         place: {name: values[name].value for name in CONFIGURED_SETTINGS if name in values}
         for place, values in places.items()
     }
+
+
+def _timeline_followed(files: Files, directory: str, status: Status) -> int | None:
+    """The timeline of a standby without a WAL receiver. Its control file knows a new one only since its last restart
+    point, so what it has received since, and the histories of that, may tell of a later one."""
+    control, told = status["control"] or {}, status["timeline"]
+    known = [status["positions"]["receive"], status["positions"]["replay"], control.get("minimum_recovery_lsn")]
+    position, size = _later(*known), control.get("wal_segment_bytes")
+    if told is None or not position or not size:
+        return t.cast("int | None", told)
+    at = parse_lsn(position)
+    for folder in ("pg_wal", "pg_xlog"):
+        for timeline in timelines_at(files.list_names(f"{directory}/{folder}"), at, size):
+            history = _timeline_history(files, directory, timeline) if timeline > told else None
+            if history and parse_lsn(history[-1]["lsn"]) <= at:
+                return timeline
+    return t.cast(int, told)
+
+
+def timelines_at(names: t.Iterable[str], position: int, segment_bytes: int) -> list[int]:
+    """The timelines that have a WAL file for what is just before a position, the latest first.
+
+    >>> timelines_at(["00000001000000000000000B", "00000002000000000000000B", "00000003.history"], 0xB000100, 1 << 24)
+    [2, 1]
+    """
+    number, each = max(position - 1, 0) // segment_bytes, 0x100000000 // segment_bytes
+    wanted = f"{number // each:08X}{number % each:08X}"
+    return sorted((int(name[:8], 16) for name in names if name[8:] == wanted), reverse=True)
 
 
 def _timeline_history(files: Files, directory: str, timeline: int) -> list[dict[str, t.Any]] | None:

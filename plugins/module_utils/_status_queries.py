@@ -246,6 +246,17 @@ def sizes_statement(version: int) -> str:
     )
 
 
+def replication_rules_statement(version: int) -> str | None:
+    """The rules of pg_hba.conf about replication, as the file has them now; superusers may ask. None before 10."""
+    if not supports(version, "hba_file_rules"):
+        return None
+    return (
+        "SELECT coalesce(json_agg(row_to_json(q)), '[]'::json)::text FROM (SELECT line_number, type, user_name, "
+        "address, netmask, auth_method, error FROM pg_hba_file_rules "
+        "WHERE error IS NOT NULL OR 'replication' = ANY (database)) q"
+    )
+
+
 def write_statement(version: int) -> str | None:
     """Writes a record that changes no data and returns the position behind it.
 

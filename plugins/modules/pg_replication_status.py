@@ -738,6 +738,22 @@ replication:
           description: Title.
           type: str
           sample: "postgres: 15/main: startup recovering 000000010000000000000003"
+    replication_rules:
+      description:
+        - The rules about replication in C(pg_hba.conf) as the file has them now, in their order. Each has
+          C(line_number), C(type), C(user_name) (a list), C(address), C(netmask), C(auth_method) and C(error), as the
+          view pg_hba_file_rules has them.
+        - Null before version 10, and where the role that logs in is no superuser.
+      type: list
+      elements: dict
+      sample:
+        - line_number: 3
+          type: host
+          user_name: [replica]
+          address: 192.0.2.12
+          netmask: 255.255.255.255
+          auth_method: scram-sha-256
+          error: null
     collation:
       description:
         - The default collation of the database logged in to. Indexes on text may break where C(version) differs between

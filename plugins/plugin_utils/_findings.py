@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._hba import admits_replication
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import NEWEST, floor_parameters
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import Row
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, why_unread
@@ -85,7 +86,7 @@ def findings(cluster: str, nodes: t.Sequence[Node], members: t.Sequence[Member],
                 found.append(Finding(kind, severity, cluster, name, f"{name} {text}", remedy))
         if member["role"] == "standby":
             primary = next((one for one in members if one["role"] == "primary" and one["running"]), None)
-            for kind, severity, text, remedy in _promotable(node, primary and statuses[primary["name"]], len(nodes)):
+            for kind, severity, text, remedy in _promotable(node, primary and statuses[primary["name"]], nodes):
                 found.append(Finding(kind, severity, cluster, name, f"{name} {text}", remedy))
         if member["running"]:
             for kind, severity, text, remedy in _synchronous(node):
@@ -265,8 +266,20 @@ def _number(text: t.Any) -> int | None:
     return int(text) if str(text).isdigit() else None
 
 
-def _promotable(node: Node, primary: t.Mapping[str, t.Any] | None, hosts: int) -> Found:
-    """What keeps a standby from doing the primary's work, as far as its settings tell."""
+def _kept_out(node: Node, nodes: t.Sequence[Node]) -> list[str]:
+    """The hosts that could not follow a host, as its pg_hba.conf surely would not let them in."""
+    rules = node["status"]["replication_rules"]
+    others = [other for other in nodes if other is not node]
+    return [
+        f"{other['name']} ({other['address']})"
+        for other in (others if rules is not None else ())
+        if admits_replication(rules, user=other["replication_user"], address=other["address"]) is False
+    ]
+
+
+def _promotable(node: Node, primary: t.Mapping[str, t.Any] | None, nodes: t.Sequence[Node]) -> Found:
+    """What keeps a standby from doing the primary's work, as far as its settings and rules tell."""
+    hosts = len(nodes)
     status = node["status"]
     settings = status["settings"]
     reasons = []
@@ -280,12 +293,15 @@ def _promotable(node: Node, primary: t.Mapping[str, t.Any] | None, hosts: int) -
         ours, theirs = _number(settings[name]), _number((primary or {})["settings"][name])
         if ours is not None and theirs is not None and ours < theirs:
             reasons.append(f"{name} = {ours} is below the primary's {theirs}")
+    kept_out = _kept_out(node, nodes)
+    if kept_out:
+        reasons.append(f"its pg_hba.conf does not let {node['replication_user']} in from {', '.join(kept_out)}")
     if reasons:
         yield (
             "cannot-become-primary",
             WARNING,
             f"cannot take over as it is: {'; '.join(reasons)}.",
-            "Run site.yml, which gives every host the same settings, and restart where it says so.",
+            "Run site.yml, which gives every host the same settings and rules, and restart where it says so.",
         )
     if settings["hot_standby"] == "off":
         yield (

@@ -116,7 +116,7 @@ def settle(
     plans: dict[str, dict[str, t.Any]] = {}
     for one in found:
         if one.roles is not None:
-            plans.update(_plans(one.nodes, one.roles, orders[one.cluster], waits[one.cluster]))
+            plans.update(plans_of(one.nodes, one.roles, orders[one.cluster], waits[one.cluster]))
     return {
         "nodes": plans,
         "depth": max((plan["level"] for plan in plans.values()), default=0),
@@ -162,7 +162,10 @@ def _synchronous(one: Assessment, accept: t.Container[str]) -> Synchronous:
     return synchronous_of(one.cluster, one.roles.primary, old, one.nodes, _upstreams(one.nodes, one.roles))
 
 
-def _plans(nodes: t.Sequence[Node], roles: Roles, order: Order, waits: Synchronous) -> dict[str, dict[str, t.Any]]:
+def plans_of(
+    nodes: t.Sequence[Node], roles: Roles, order: Order = NOTHING, waits: Synchronous = NONE
+) -> dict[str, dict[str, t.Any]]:
+    """What becomes of each host of a cluster when one of them is the primary."""
     upstreams = _upstreams(nodes, roles)
     levels = levels_of(upstreams)
     return {node["name"]: plan_of(node, nodes, upstreams, levels, order, waits) for node in nodes}

@@ -337,6 +337,18 @@ def run_module(name: str, arguments: dict[str, t.Any], check: bool = False, diff
     return run_tasks([Task(name, arguments, check, diff)])[0]
 
 
+@pytest.fixture(autouse=True)
+def stops_are_real(request: pytest.FixtureRequest) -> t.Iterator[None]:
+    """What a test's marks C(stops) claim was given as a reason by a run that changed nothing."""
+    from site_runs import STOPPED, Run
+
+    claimed = {kind for mark in request.node.iter_markers("stops") for kind in mark.args}
+    STOPPED.clear()
+    yield
+    shared = {kind for value in request.node.funcargs.values() if isinstance(value, Run) for kind in value.stops}
+    assert claimed <= STOPPED | shared, f"marked with {sorted(claimed)}, stopped for {sorted(STOPPED | shared)}"
+
+
 @pytest.fixture(scope="module")
 def make_site(make_folder: MakeFolder, programs: t.Callable[[str], Path]) -> t.Iterator[MakeSite]:
     from site_runs import Site  # it stands on this file

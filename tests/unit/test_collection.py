@@ -263,6 +263,7 @@ PURE = {
     "_errors",
     "_hba",
     "_layout",
+    "_login_advice",
     "_lsn",
     "_names",
     "_parameters",
@@ -271,6 +272,7 @@ PURE = {
     "_scram",
     "_standby_names",
     "_versions",
+    "_wal_record",
 }
 #: The ways out: run a command, ask the database, touch a file, read the process table.
 WAYS_OUT = {"_database", "_effective_user", "_files", "_processes", "_runner"}

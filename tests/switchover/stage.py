@@ -1,0 +1,325 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Three hosts that change roles, runs of the playbooks that can be killed, and a client that counts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import typing as t
+
+from outside import Node, eventually
+from writer import acknowledged, longest_gap
+
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+LAB = CHECKOUT / "molecule/shared/lab.py"
+NAMES = ("pg1", "pg2", "pg3")
+#: Short, so that a standby that waits in vain gives up soon.
+SHORT = ("-e", "pgtandem_switchover_patience=10")
+#: Programs that work for a run on a host.
+WORKERS = "python3*|setpriv|systemctl|pg_ctl*"
+EACH = (
+    "for f in /proc/[0-9]*/comm; do { read -r c <$f; } 2>/dev/null; "
+    f"case $c in {WORKERS}) p=${{f#/proc/}}; p=${{p%%/*}}"
+)
+#: Stops every program of a run on a host when a file appears there, or holds a word; the host itself watches.
+WATCHER = """
+import glob, os, signal, sys, time
+path, word, began = sys.argv[1], sys.argv[2].encode(), time.time()
+def workers():
+    for name in glob.glob("/proc/[0-9]*/comm"):
+        try:
+            with open(name) as stream: comm = stream.read().strip()
+            pid = int(name.split("/")[2])
+            if comm.startswith(("python3", "setpriv", "systemctl", "pg_ctl")) and pid != os.getpid():
+                yield pid
+        except OSError:
+            pass
+while time.time() < began + 120:
+    try:
+        if os.stat(path).st_mtime >= began - 1 and (not word or word in open(path, "rb").read()):
+            for pid in workers():
+                try: os.kill(pid, signal.SIGSTOP)
+                except OSError: pass
+            print("frozen")
+            break
+    except OSError:
+        pass
+    time.sleep(0.001)
+"""
+
+
+class Outcome(t.NamedTuple):
+    """How a run ended."""
+
+    rc: int
+    text: str
+
+    @property
+    def said(self) -> str:
+        """What it printed, on one line."""
+        return " ".join(self.text.replace('\\"', '"').split())
+
+    @property
+    def changed(self) -> int:
+        """How many tasks changed something."""
+        return sum(int(number) for number in re.findall(r"\bchanged=(\d+)", self.text))
+
+
+class Run:
+    """A run of a playbook that goes on beside the test."""
+
+    def __init__(self, log: pathlib.Path, playbook: str, arguments: t.Sequence[str]) -> None:
+        """Start it."""
+        self.log = log
+        argv = ["ansible-playbook", f"pgtandem.replication.{playbook}"]
+        for source in os.environ["PGTANDEM_LAB_INVENTORY"].split(":"):
+            argv += ["--inventory", source]
+        environment = dict(
+            os.environ,
+            ANSIBLE_NOCOLOR="1",
+            ANSIBLE_FORCE_COLOR="0",
+            PYTHONUNBUFFERED="1",
+            ANSIBLE_CONFIG=str(CHECKOUT / "molecule/shared/ansible.cfg"),
+        )
+        with log.open("w") as output:
+            self.process = subprocess.Popen(
+                [*argv, *arguments],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,
+            )
+
+    @property
+    def text(self) -> str:
+        """What it has printed so far."""
+        return self.log.read_text()
+
+    def wait(self, seconds: float = 600) -> Outcome:
+        """Return how it ended."""
+        outcome = Outcome(self.process.wait(timeout=seconds), self.text)
+        assert "Traceback" not in outcome.text, outcome.text
+        return outcome
+
+    def kill_at(self, task: str, seconds: float = 300) -> bool:
+        """Kill it as a lost laptop dies, when a task begins; false where it ended before."""
+        deadline = time.monotonic() + seconds
+        while f" {task}] " not in self.text:
+            if self.process.poll() is not None:
+                return False
+            assert time.monotonic() < deadline, self.text
+            time.sleep(0.01)
+        self.kill()
+        return True
+
+    def kill(self) -> None:
+        """End it with all that it started here; no handler runs."""
+        parents: dict[int, list[int]] = {}
+        listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True)
+        for line in listed.stdout.splitlines():
+            pid, parent = map(int, line.split())
+            parents.setdefault(parent, []).append(pid)
+        doomed = [self.process.pid]
+        for pid in doomed:
+            doomed += parents.get(pid, [])
+        for pid in doomed:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+
+class Stage:
+    """The hosts, the client, and what can happen to them."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        """Take the folder for logs."""
+        self.folder = folder
+        self.nodes = {name: Node(name) for name in NAMES}
+        self.count = 0
+        self.runs: list[Run] = []
+        self.undo: list[t.Callable[[], None]] = []
+        self.notes = folder / "acknowledged"
+        self.client: subprocess.Popen[bytes] | None = None
+
+    # --- runs ---
+
+    def begin(self, playbook: str, *arguments: str) -> Run:
+        """Start a run."""
+        self.count += 1
+        self.runs.append(Run(self.folder / f"{self.count}.log", playbook, arguments))
+        return self.runs[-1]
+
+    def switch(self, target: str, *arguments: str) -> Outcome:
+        """Switch over, to the end."""
+        return self.begin("switchover", "-e", f"pgtandem_target={target}", *arguments).wait()
+
+    def switched(self, target: str, *arguments: str) -> Outcome:
+        """A switchover that has to end well: roles, streams and slots as they should be, and site.yml has no work."""
+        outcome = self.switch(target, *arguments)
+        assert outcome.rc == 0, outcome.text
+        self.sound(target)
+        return outcome
+
+    def quiet(self) -> None:
+        """A run of site.yml changes nothing."""
+        outcome = self.begin("site").wait()
+        assert outcome.rc == 0 and outcome.changed == 0, outcome.text
+
+    # --- what is there ---
+
+    def primary(self) -> str:
+        """The one host that can write."""
+        found = [name for name in NAMES if self.ask(name, "select pg_is_in_recovery()") == "f"]
+        assert len(found) < 2, f"two primaries: {found}"
+        return found[0] if found else ""
+
+    def ask(self, name: str, sql: str) -> str:
+        """What a host answers, nothing where it does not."""
+        node = self.nodes[name]
+        if node.host.run("test -e %s", f"{node.data_directory}/postmaster.pid").rc != 0:
+            return ""
+        done = node.try_psql(sql)
+        return str(done.stdout.strip()) if done.rc == 0 else ""
+
+    def sound(self, primary: str) -> None:
+        """Who is the primary, everybody else streams from it through a slot of its own, and there is no other slot."""
+        assert self.primary() == primary
+        others = sorted(set(NAMES) - {primary})
+        streams = (
+            "select string_agg(application_name, ' ' order by application_name) from pg_stat_replication "
+            "join pg_replication_slots on active_pid = pid where state = 'streaming'"
+        )
+        assert eventually(lambda: self.ask(primary, streams) == " ".join(others), seconds=60), self.ask(
+            primary, "select application_name, state from pg_stat_replication"
+        )
+        slots = "select string_agg(slot_name, ' ' order by slot_name) from pg_replication_slots"
+        assert {name: self.ask(name, slots) for name in NAMES} == {
+            name: " ".join(others) if name == primary else "" for name in NAMES
+        }
+
+    def ensure(self) -> None:
+        """Bring back what the test before broke."""
+        with contextlib.suppress(AssertionError):
+            primary = self.primary()
+            if primary:
+                self.sound(primary)
+                return
+        target = self.primary() or "pg1"
+        outcome = self.switch(target)
+        assert outcome.rc == 0, outcome.text
+        self.sound(target)
+
+    # --- the client ---
+
+    def begin_writing(self) -> None:
+        """Start the client."""
+        primary = self.primary()
+        self.nodes[primary].psql(
+            "create table if not exists written (n bigint primary key);"
+            "do $$ begin create role app login; exception when duplicate_object then null; end $$;"
+            "grant all on written to app; truncate written"
+        )
+        places = [self.nodes[name] for name in NAMES]
+        conninfo = (
+            f"host={','.join(node.address for node in places)} port={','.join(str(node.port) for node in places)} "
+            "user=app dbname=postgres target_session_attrs=read-write connect_timeout=2 sslmode=disable"
+        )
+        self.client = subprocess.Popen(
+            [sys.executable, str(CHECKOUT / "benchmarks/switchover/writer.py"), str(self.notes), conninfo],
+            stdin=subprocess.DEVNULL,
+        )
+        assert eventually(lambda: self.notes.exists() and acknowledged(self.notes))
+
+    def end_writing(self) -> None:
+        """End the client."""
+        if self.client:
+            self.client.terminate()
+            self.client.wait()
+
+    def nothing_lost(self) -> int:
+        """Every row that was acknowledged by now is there; return how many."""
+        known = {row.number for row in acknowledged(self.notes)}
+        there = set(map(int, self.nodes[self.primary()].psql("select n from written").split()))
+        assert not known - there, (
+            f"{len(known - there)} rows that were acknowledged are gone: {sorted(known - there)[:5]}"
+        )
+        return len(known)
+
+    def writes(self) -> None:
+        """The client gets on."""
+        before = len(acknowledged(self.notes))
+        assert eventually(lambda: len(acknowledged(self.notes)) > before + 5, seconds=60), "nobody can write"
+
+    def gap_since(self, since: float) -> float:
+        """The longest time without an answer since a moment of the monotonic clock, in seconds."""
+        return longest_gap(acknowledged(self.notes), since)
+
+    # --- faults ---
+
+    def lab(self, *arguments: str) -> None:
+        """Do something to hosts from outside."""
+        done = subprocess.run(
+            [sys.executable, str(LAB), *arguments],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    def cut(self, one: str, other: str) -> None:
+        """Break the network between two hosts."""
+        self.undo.append(lambda: self.lab("heal", one, other))
+        self.lab("cut", one, other)
+
+    def freeze_at(self, name: str, path: str, word: str = "") -> subprocess.Popen[str]:
+        """Have a host stop every program of a run there at the moment when a file appears or holds a word."""
+        config = os.path.join(os.environ["PGTANDEM_LAB_DIRECTORY"], "ssh_config")
+        command = shlex.join(["sudo", "python3", "-c", WATCHER, path, word])
+        self.undo.append(lambda: self.thaw(name))
+        return subprocess.Popen(
+            ["ssh", "-F", config, name, command], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+        )
+
+    def frozen(self, watcher: subprocess.Popen[str]) -> None:
+        """Wait for that moment."""
+        assert watcher.stdout is not None
+        assert "frozen" in watcher.stdout.read(), "the moment never came"
+        watcher.wait()
+
+    def thaw(self, name: str) -> None:
+        """Let go on what was stopped."""
+        self.nodes[name].out(f"{EACH}; kill -CONT $p 2>/dev/null; esac; done; true")
+
+    def kill_workers(self, name: str) -> None:
+        """Kill every program that works for a run on a host."""
+        self.nodes[name].out(f"{EACH}; kill -KILL $p 2>/dev/null; esac; done; true")
+
+    def data(self, name: str, file: str) -> str:
+        """A path in a host's data directory."""
+        return f"{self.nodes[name].data_directory}/{file}"
+
+    def calm(self) -> None:
+        """End what a test left going."""
+        for run in self.runs:
+            if run.process.poll() is None:
+                run.kill()
+        self.runs.clear()
+        while self.undo:
+            self.undo.pop()()
+        busy = f"{EACH}; echo $p; esac; done; true"
+        for name in NAMES:
+            # A standby that waits gives up by itself, and a module that works ends.
+            assert eventually(lambda of=name: not self.nodes[of].out(busy).strip(), seconds=90), self.nodes[name].out(
+                "ps -ef"
+            )

@@ -1,0 +1,142 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Switchovers on real hosts beside a client that writes: nothing that it was told is ever lost."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from stage import NAMES, SHORT, Stage
+
+#: There and back, and through all three.
+TWENTY = ["pg2", "pg1"] * 5 + ["pg2", "pg3", "pg1"] * 3 + ["pg2"]
+#: Tasks of a switchover, each of which is killed once when it begins.
+TASKS = [
+    "See what there is to do",
+    "See whether the primary could step down and follow it",
+    "Have the standby wait for the shutdown of the primary",
+    "Shut the primary down and start it as a standby",
+    "See how the standby took over",
+    "Settle the topology before anything is touched",
+    "Configure and start the standby",
+    "Drop the slots of hosts that follow another one now",
+]
+
+
+def other(stage: Stage) -> tuple[str, str]:
+    """The primary, and a standby to switch to."""
+    primary = stage.primary()
+    return primary, next(name for name in NAMES if name != primary)
+
+
+def test_twenty_switchovers_lose_nothing(stage: Stage, record_property: pytest.RecordProperty) -> None:
+    if stage.primary() != "pg1":
+        stage.switched("pg1")
+    assert len(TWENTY) == 20
+    gaps = []
+    for target in TWENTY:
+        since = time.monotonic()
+        stage.switched(target)
+        stage.writes()
+        gaps.append(stage.gap_since(since))
+        stage.nothing_lost()
+    stage.quiet()
+    print("\nwrite pauses in ms:", *(f"{1000 * gap:.0f}" for gap in sorted(gaps)))
+    record_property("median_pause", sorted(gaps)[len(gaps) // 2])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_controller_dies_and_the_same_command_goes_on(stage: Stage, task: str) -> None:
+    _primary, target = other(stage)
+    run = stage.begin("switchover", "-e", f"pgtandem_target={target}", *SHORT)
+    assert run.kill_at(task), run.text
+    stage.writes()
+    stage.switched(target, *SHORT)
+    stage.nothing_lost()
+    stage.quiet()
+
+
+@pytest.mark.parametrize(
+    ("side", "file", "word"),
+    [
+        ("target", "pgtandem-promote.json", "waiting"),
+        ("target", "pgtandem-promote.json", "promoting"),
+        ("primary", "standby.signal", ""),
+    ],
+    ids=["the waiting standby's process", "the promoting standby's process", "the module on the primary"],
+)
+@pytest.mark.parametrize("what", ["module", "host"])
+def test_what_works_on_a_host_dies(stage: Stage, side: str, file: str, word: str, what: str) -> None:
+    """With SIGKILL, or with the power of the whole host; afterwards the same command brings it to its end."""
+    primary, target = other(stage)
+    victim = {"primary": primary, "target": target}[side]
+    watcher = stage.freeze_at(victim, stage.data(victim, file), word)
+    run = stage.begin("switchover", "-e", f"pgtandem_target={target}", *SHORT)
+    stage.frozen(watcher)
+    if what == "module":
+        stage.kill_workers(victim)
+    else:
+        stage.lab("kill", victim)
+        stage.lab("start", victim)
+    outcome = run.wait()
+    assert len([name for name in NAMES if stage.ask(name, "select pg_is_in_recovery()") == "f"]) <= 1
+    if outcome.rc != 0:
+        stage.switched(target, *SHORT)
+    stage.sound(target)
+    stage.writes()
+    stage.nothing_lost()
+    stage.quiet()
+
+
+def test_the_network_breaks_before_the_shutdown(stage: Stage) -> None:
+    """The old primary goes on, and nobody waits any more."""
+    primary, target = other(stage)
+    watcher = stage.freeze_at(primary, stage.data(primary, "standby.signal"))
+    run = stage.begin("switchover", "-e", f"pgtandem_target={target}", *SHORT)
+    stage.frozen(watcher)
+    stage.cut(primary, target)
+    stage.thaw(primary)
+    outcome = run.wait()
+    assert outcome.rc != 0 and "this primary goes on" in outcome.said, outcome.text
+    assert stage.primary() == primary
+    assert stage.nodes[primary].out(f"ls {stage.data(primary, '')}").split().count("standby.signal") == 0
+    stage.writes()
+    stage.lab("heal", primary, target)
+    stage.switched(target)
+    stage.nothing_lost()
+
+
+def test_the_network_breaks_during_the_shutdown(stage: Stage) -> None:
+    """The standby never gets the last record, and does not promote itself; the old primary is promoted again."""
+    primary, target = other(stage)
+    watcher = stage.freeze_at(primary, stage.data(primary, "standby.signal"))
+    run = stage.begin("switchover", "-e", f"pgtandem_target={target}", *SHORT)
+    stage.frozen(watcher)
+    receiver = stage.nodes[target].titled("walreceiver")[0].pid
+    stage.nodes[target].out(f"kill -STOP {receiver}")
+    stage.undo.append(lambda: stage.nodes[target].out(f"kill -CONT {receiver} 2>/dev/null || true"))
+    stage.thaw(primary)
+    time.sleep(3)
+    stage.cut(primary, target)
+    stage.nodes[target].out(f"kill -CONT {receiver}")
+    outcome = run.wait()
+    assert outcome.rc != 0 and f"{primary} was promoted again" in outcome.said, outcome.text
+    assert stage.primary() == primary
+    stage.writes()
+    stage.nothing_lost()
+    stage.lab("heal", primary, target)
+    stage.switched(target)
+    stage.nothing_lost()
+    stage.quiet()
+
+
+def test_check_mode_changes_nothing(stage: Stage) -> None:
+    primary, target = other(stage)
+    since = time.monotonic()
+    outcome = stage.switch(target, "--check", "--diff")
+    assert outcome.rc == 0 and f"{target} waits for the shutdown of {primary}" in outcome.said, outcome.text
+    assert stage.primary() == primary
+    stage.writes()
+    assert stage.gap_since(since) < 5
