@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import typing as t
@@ -86,6 +87,9 @@ def test_killed_the_next_run_puts_everything_back(bench: Site) -> None:
     kill_all(descendants(process.pid))
     process.wait(timeout=60)
     assert not quiet(bench)
+    # What a killed module could not tidy up, as any.
+    for path in bench.temporary.iterdir():
+        shutil.rmtree(path)
     bench.playbook = "site.yml"
     bench.converge()
     assert MARK not in bench["pg1"].settings_file.read_text(encoding="utf-8")

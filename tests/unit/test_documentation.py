@@ -99,6 +99,8 @@ def test_the_table_of_variables_names_every_choice() -> None:
 def test_variables_in_a_page_exist(page: Path) -> None:
     # Facts that the roles keep, and the groups that site.yml makes.
     others = {"pgtandem_node", "pgtandem_topology"} | status_variables() | metric_names()
+    # The benchmark's database has such a name as well.
+    others |= benchmark_variables() | {"pgtandem_benchmark"}
     named = set(re.findall(r"\bpgtandem_[a-z_]*[a-z]\b", text_of(page)))
     assert sorted(name for name in named - set(OPTIONS) - others if not name.startswith("pgtandem_live")) == []
 
@@ -125,6 +127,15 @@ def finding_names() -> set[str]:
     found |= set(re.findall(r'yield \(\s*"([a-z-]+)"', text))
     found |= set(re.findall(r'\(\s*"([a-z-]+s)",\s*"[^"]*",\s*(?:lambda|_control)', text))
     return found
+
+
+def benchmark_variables() -> set[str]:
+    return set(re.findall(r"\bpgtandem_benchmark_\w+", text_of(ROOT / "roles/primary/tasks/benchmark.yml")))
+
+
+def test_the_page_about_the_benchmark_names_every_variable() -> None:
+    page = ROOT / "docs/benchmark.md"
+    assert {row[0].strip("`") for row in rows(page, "Variables")} == benchmark_variables()
 
 
 def test_the_page_about_status_names_every_variable() -> None:
