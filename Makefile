@@ -13,7 +13,7 @@ INVENTORY ?= inventory
 # The longest first. One of Debian's majors and one from elsewhere stand for all; make test-all runs every one.
 # The scenario faults takes a quarter of an hour, so it is run by name and by test-all.
 SCENARIOS ?= default versions-13 versions-18
-ALL_SCENARIOS ?= faults basebackup default status loopback existing $(addprefix ordered-,12 13 15) \
+ALL_SCENARIOS ?= faults basebackup clusters tls default status loopback existing patroni $(addprefix ordered-,12 13 15) \
 	$(addprefix versions-,10 11 12 13 14 15 16 17 18 19)
 ARGS ?=
 
@@ -24,7 +24,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help venv venv-test demo demo-clean lint ruff yamllint shellcheck ansible-lint format types unit licence \
-	changelog docs check sanity integration controllers galaxy molecule molecule-all test test-all build clean
+	changelog docs check sanity integration controllers galaxy molecule molecule-all test test-all versions-page bench build \
+	clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -95,10 +96,21 @@ test:  ## all of the checks and tests, in CI's order, with the time of each
 test-all:  ## as test, with every molecule scenario on every version
 	TEST_MINUTES=240 tests/run-stages lint types unit licence changelog docs sanity galaxy controllers integration molecule-all
 
+$(VENV)-bench/.stamp: benchmarks/requirements.txt
+	@$(VENV)-bench/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)-bench
+	@$(VENV)-bench/bin/python -m pip install --quiet --requirement benchmarks/requirements.txt
+	@touch $@
+
+bench: venv-test $(VENV)-bench/.stamp  ## measure beside others, into docs/benchmarks.md (SUBJECTS=..., ARGS=...)
+	benchmarks/run $(SUBJECTS) -- $(ARGS)
+
+versions-page: venv  ## write docs/versions.md from the table of versions
+	$(BIN)/python tests/versions_page.py
+
 build: venv  ## the collection's artefact, pgtandem-replication-VERSION.tar.gz
 	$(BIN)/ansible-galaxy collection build --force
 
 clean:  ## remove what the targets above made
 	@test ! -e .demo || { echo "The demo's servers run from $(VENV): make demo-clean first." >&2; exit 1; }
-	rm -rf $(VENV) .nox .cache .ansible .mypy_cache .pytest_cache .ruff_cache tests/output pgtandem-replication-*.tar.gz
+	rm -rf $(VENV) $(VENV)-bench .nox .cache .ansible .mypy_cache .pytest_cache .ruff_cache tests/output pgtandem-replication-*.tar.gz
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -36,7 +36,7 @@ OWNER_LABEL = "pgtandem.lab.checkout"
 SCENARIO_LABEL = "pgtandem.lab.scenario"
 #: The name that `cut` and `heal` have for this machine.
 CONTROLLER = "controller"
-READY_SECONDS = 90
+READY_SECONDS = 240
 SLOW_UNIT_SECONDS = 30
 
 

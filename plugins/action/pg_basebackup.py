@@ -15,6 +15,8 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._bytes import
     shown_progress,
     shown_seconds,
 )
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls_arguments import tls_arguments
 
 display = Display()
 
@@ -36,6 +38,13 @@ class ActionModule(ActionBase):
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         name = str((task_vars or {}).get("inventory_hostname", ""))
+        try:
+            sent = tls_arguments(arguments.pop("tls_plan", None) or {}, check_mode=self._task.check_mode)
+        except ReplicationError as error:
+            result.update(failed=True, **error.result())
+            return result
+        if sent.tls is not None:
+            arguments["tls"] = sent.tls
         if self._task.check_mode or self._task.async_val or arguments.get("wait_timeout") is not None:
             # The caller wants one turn.
             result.update(self._turn(arguments, task_vars))

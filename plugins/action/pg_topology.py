@@ -13,11 +13,20 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._errors impor
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._gather import gather
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import live_members
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._parameter_order import too_low
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls_arguments import controller_problems
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import clusters_of, settle
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tree import render
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import PASSWORD
 
 display = Display()
+
+
+def _strategy_of(task: t.Any) -> str:
+    """The strategy of the play that a task belongs to."""
+    parent = task
+    while parent is not None and getattr(parent, "_play", None) is None:
+        parent = getattr(parent, "_parent", None)
+    return str(parent._play.strategy) if parent is not None else ""
 
 
 class ActionModule(ActionBase):
@@ -43,6 +52,13 @@ class ActionModule(ActionBase):
                 display.display(line)
             result.update(changed=False, tree=tree)
             return result
+        strategy = _strategy_of(self._task)
+        if strategy.endswith(("free", "host_pinned")) and len(task_vars.get("ansible_play_hosts_all") or []) > 1:
+            raise AnsibleActionFail(
+                f"This play runs with strategy {strategy}, which lets each host run ahead of the others, and a standby "
+                "needs its upstream to be set up before it. Nothing was changed. Set strategy: linear for this play "
+                "(mitogen_linear with Mitogen)."
+            )
         if self._task.args.get("raised"):
             return {**result, **self._confirm(task_vars, nodes)}
         in_run = task_vars.get("ansible_play_hosts_all") or []
@@ -52,6 +68,7 @@ class ActionModule(ActionBase):
             topology = settle(
                 nodes,
                 {name: str(of.get(PASSWORD) or "") for name, of in variables.items()},
+                more=controller_problems(nodes),
                 accept=[str(kind) for kind in self._task.args.get("accept") or []],
                 in_run=in_run,
             )

@@ -52,6 +52,22 @@ def login_options() -> dict[str, t.Any]:
     }
 
 
+def tls_option() -> dict[str, t.Any]:
+    """One option, which two modules have and document."""
+    return {
+        "type": "dict",
+        "options": {
+            "in_place": {"type": "bool", "default": False},
+            "wants_client": {"type": "bool", "default": False},
+            "authority": {"type": "str"},
+            "certificate": {"type": "str"},
+            "key": {"type": "str", "no_log": True},
+            "client_certificate": {"type": "str"},
+            "client_key": {"type": "str", "no_log": True},
+        },
+    }
+
+
 def instance_from(parameters: t.Mapping[str, t.Any]) -> InstanceOptions:
     """The instance that a module's parameters describe."""
     return InstanceOptions(**{name: parameters[name] for name in instance_options()})

@@ -21,7 +21,12 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._conf import 
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._files import Files
-from ansible_collections.pgtandem.replication.plugins.module_utils._hba import HbaRule, replace_block
+from ansible_collections.pgtandem.replication.plugins.module_utils._hba import (
+    HbaRule,
+    IdentRule,
+    replace_block,
+    replace_ident_block,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import passfile_line
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import account
@@ -118,10 +123,13 @@ def judge_settings(host: Host, values: t.Mapping[str, str]) -> None:
             for found in re.finditer(r"(?m)^.*?\b(LOG|HINT|ERROR|FATAL):\s+(.*)$", answer.stderr)
             if "postgresql.auto.conf" not in found.group(2) and "contains errors" not in found.group(2)
         ]
+        unable = any("not supported by this build" in line for line in said)
         raise ReplicationError(
             f"PostgreSQL {host.instance.major} would not start with these parameters: "
             + ("; ".join(said) or answer.last_lines())
-            + ". Correct pgtandem_parameters. Nothing was written.",
+            + (". Leave pgtandem_tls out, or take" if unable else ". Correct pgtandem_parameters.")
+            + (f" a server that was built for it ({host.instance.bin_directory})." if unable else "")
+            + " Nothing was written.",
             problems=said,
         )
 
@@ -170,6 +178,14 @@ def hba_change(
     return FileChange(path, before, replace_block(before or "", rules), host.files.mode(path) or 0o640)
 
 
+def ident_change(host: Host, rules: t.Sequence[IdentRule], *, elsewhere: t.Mapping[str, str]) -> FileChange:
+    """pg_ident.conf with our block."""
+    path = elsewhere.get("ident_file") or f"{host.instance.config_directory}/pg_ident.conf"
+    before = host.files.read_text(path)
+    after = replace_ident_block(before or "", rules)
+    return FileChange(path, before if before is not None or after else "", after, host.files.mode(path) or 0o640)
+
+
 def passfile_path(host: Host) -> str:
     """The password file; before 10 a connection string cannot name one, and libpq reads only the account's own."""
     if supports(host.instance.version, "passfile_in_conninfo"):
@@ -190,7 +206,9 @@ def passfile_change(host: Host, *, peers: t.Sequence[tuple[str, int]], user: str
     return FileChange(path, before, PASSFILE_HEADER + "".join(line + "\n" for line in lines), 0o600, secret=True)
 
 
-def recovery_change(host: Host, *, conninfo: str, slot: str | None) -> FileChange:
+def recovery_change(
+    host: Host, *, conninfo: str, slot: str | None, recovery: t.Mapping[str, str] | None = None
+) -> FileChange:
     """What makes the instance a standby: an empty standby.signal, or recovery.conf before 12."""
     directory = host.instance.data_directory
     if supports(host.instance.version, "standby_signal"):
@@ -201,6 +219,7 @@ def recovery_change(host: Host, *, conninfo: str, slot: str | None) -> FileChang
     values = {"standby_mode": "on", "primary_conninfo": conninfo, "recovery_target_timeline": "latest"}
     if slot:
         values["primary_slot_name"] = slot
+    values.update(recovery or {})
     return FileChange(path, host.files.read_text(path), render_settings(values, _RECOVERY_HEADER), 0o600)
 
 

@@ -37,6 +37,7 @@ class Expectations:
     sync_state: str | None = None
     #: Bytes, so that every version's way of writing a position is the same.
     replayed: int | None = None
+    received: int | None = None
     receiver_port: int | None = None
 
     @classmethod
@@ -45,10 +46,12 @@ class Expectations:
         given = dict(expect or {})
         upstream = given.pop("upstream", None) or {}
         replayed = given.pop("replayed_lsn", None)
+        received = given.pop("received_lsn", None)
         return cls(
             upstream_host=upstream.get("host"),
             upstream_port=upstream.get("port"),
             replayed=parse_lsn(replayed) if replayed else None,
+            received=parse_lsn(received) if received else None,
             **given,
         )
 
@@ -57,7 +60,14 @@ class Expectations:
         """Whether a standby's log can say why something is missing."""
         return any(
             wanted is not None
-            for wanted in (self.upstream_host, self.upstream_port, self.streaming, self.timeline, self.replayed)
+            for wanted in (
+                self.upstream_host,
+                self.upstream_port,
+                self.streaming,
+                self.timeline,
+                self.replayed,
+                self.received,
+            )
         )
 
 
@@ -246,6 +256,24 @@ def _replayed(status: Status, wanted: Expectations) -> t.Iterator[str]:
             yield f"{name} has replayed up to {seen or 'an unknown position'}, expected at least {expected}"
 
 
+def _received(status: Status, wanted: Expectations) -> t.Iterator[str]:
+    if wanted.received is None:
+        return
+    if status["role"] == "standby" and not wanted.standbys:
+        places = [("this standby", status["positions"]["receive"])]
+    else:
+        places = [
+            (f"the standby {row['application_name']!r}", row["flush_lsn"])
+            for row in standby_rows(status, wanted.standbys)
+        ]
+    expected = format_lsn(wanted.received)
+    if not places:
+        yield f"there is no standby here, expected one that received up to {expected}"
+    for name, seen in places:
+        if seen is None or parse_lsn(seen) < wanted.received:
+            yield f"{name} has received up to {seen or 'an unknown position'}, expected at least {expected}"
+
+
 def _receiver_port(status: Status, wanted: Expectations) -> t.Iterator[str]:
     ports = [row["client_port"] for row in status["wal_senders"]]
     if wanted.receiver_port is not None and wanted.receiver_port not in ports:
@@ -263,6 +291,7 @@ _CONDITIONS: tuple[t.Callable[[Status, Expectations], t.Iterator[str]], ...] = (
     _minimum_standbys,
     _receiver_port,
     _sync_state,
+    _received,
     _replayed,
     _lag_bytes,
     _lag_seconds,

@@ -143,9 +143,40 @@ def render_rule(rule: HbaRule) -> str:
     return " ".join(field for field in fields if field)
 
 
+class IdentRule(t.NamedTuple):
+    """A line of pg_ident.conf: who the system says it is, and the role that this may log in as."""
+
+    map: str
+    system_user: str
+    role: str
+
+
+def render_ident(rule: IdentRule) -> str:
+    """The rule as a line; every field in quotes, in which a name that begins with a slash is no expression from 16 on.
+
+    >>> render_ident(IdentRule("pgtandem", "pg2.example.com", "replica"))
+    'pgtandem "pg2.example.com" "replica"'
+    """
+    for field in rule:
+        if any(char in field for char in '\n\r"'):
+            raise ReplicationError("A name in pg_ident.conf cannot hold a line break or a double quote. Rename it.")
+    return f'{rule.map} "{rule.system_user}" "{rule.role}"'
+
+
 def replace_block(text: str, rules: t.Sequence[HbaRule]) -> str:
-    """The file with its managed block holding exactly these rules."""
-    block = "\n".join([BEGIN] + [render_rule(rule) for rule in rules] + [END]) + "\n"
+    """pg_hba.conf with its managed block holding exactly these rules."""
+    return _replaced(text, [render_rule(rule) for rule in rules], "pg_hba.conf")
+
+
+def replace_ident_block(text: str, rules: t.Sequence[IdentRule]) -> str:
+    """pg_ident.conf likewise; a file that needs no block and has none stays as it is."""
+    if not rules and BEGIN not in text:
+        return text
+    return _replaced(text, [render_ident(rule) for rule in rules], "pg_ident.conf")
+
+
+def _replaced(text: str, rendered: t.Sequence[str], name: str) -> str:
+    block = "\n".join([BEGIN, *rendered, END]) + "\n"
     lines = text.splitlines(keepends=True)
     marks = [line.rstrip("\r\n") for line in lines]
     begins, ends = marks.count(BEGIN), marks.count(END)
@@ -153,7 +184,7 @@ def replace_block(text: str, rules: t.Sequence[HbaRule]) -> str:
         return block + text
     if begins != 1 or ends != 1 or marks.index(END) < marks.index(BEGIN):
         raise ReplicationError(
-            "The marks of the managed block in pg_hba.conf are damaged. It needs exactly one line "
+            f"The marks of the managed block in {name} are damaged. It needs exactly one line "
             f"'{BEGIN}' and after it one line '{END}', or neither of them."
         )
     first, last = marks.index(BEGIN), marks.index(END)

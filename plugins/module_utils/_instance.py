@@ -12,10 +12,12 @@ import time
 import typing as t
 from dataclasses import dataclass, field, replace
 
+from ansible_collections.pgtandem.replication.plugins.module_utils import _tls_files
 from ansible_collections.pgtandem.replication.plugins.module_utils._conf import last_values, parse_lines
 from ansible_collections.pgtandem.replication.plugins.module_utils._configuration import (
     FileChange,
     hba_change,
+    ident_change,
     include_change,
     judge_settings,
     overriding,
@@ -39,7 +41,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._data_directo
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._database import Database
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
-from ansible_collections.pgtandem.replication.plugins.module_utils._hba import HbaRule
+from ansible_collections.pgtandem.replication.plugins.module_utils._hba import HbaRule, IdentRule
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import alone
 from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import parse_lsn
@@ -60,6 +62,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._server impor
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._service import Service, service_of
 from ansible_collections.pgtandem.replication.plugins.module_utils._status_queries import replayed_position_statement
+from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import Tls, tls_changes, tls_settings
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import floor_parameters, supports
 
 
@@ -90,6 +93,10 @@ class InstanceRequest:
     replication_password: str | None = None
     senders: int = 0
     floors: t.Mapping[str, int] = field(default_factory=dict)
+    #: restore_command and the like, under the server's names.
+    recovery: t.Mapping[str, str] = field(default_factory=dict)
+    tls: Tls | None = None
+    ident_rules: tuple[IdentRule, ...] = ()
     listen_addresses: str = ""
     initdb_options: tuple[str, ...] = ()
     timeout: int = 300
@@ -153,22 +160,15 @@ def _needs(host: Host, request: InstanceRequest, evidence: DirectoryEvidence) ->
     if request.upstream is not None and evidence.control is not None:
         for name, value in evidence.control.floors.items():
             floors[name] = max(value, floors.get(name, 0))
-    conninfo = conninfo_of(host, request.upstream) if request.upstream else None
-    slot = request.upstream.slot if request.upstream else None
-    if request.only_parameters:
-        kept = last_values(
-            parse_lines(host.files.read_text(host.instance.settings_file) or "", host.instance.settings_file)
-        )
-        conninfo, slot = (
-            kept[name].value if name in kept else None for name in ("primary_conninfo", "primary_slot_name")
-        )
     return Needs(
         senders=request.senders,
         floors=floors,
         port=host.instance.port,
         listen_addresses=request.listen_addresses,
-        primary_conninfo=conninfo,
-        primary_slot_name=slot,
+        primary_conninfo=conninfo_of(host, request.upstream) if request.upstream else None,
+        primary_slot_name=request.upstream.slot if request.upstream else None,
+        recovery=request.recovery,
+        tls=tls_settings(host, request.tls),
     )
 
 
@@ -246,7 +246,7 @@ def _check_running_port(host: Host) -> None:
         )
 
 
-def _files(host: Host, request: InstanceRequest, values: t.Mapping[str, str]) -> list[FileChange]:
+def _files(host: Host, request: InstanceRequest, values: t.Mapping[str, str], *, check_mode: bool) -> list[FileChange]:
     """Every file in the order in which it is safe to write them."""
     elsewhere = settings_elsewhere(host)
     if request.only_parameters:
@@ -262,15 +262,27 @@ def _files(host: Host, request: InstanceRequest, values: t.Mapping[str, str]) ->
                 host, peers=request.peers, user=request.replication_user, password=request.replication_password
             )
         )
+    found += tls_changes(host, request.tls, check_mode=check_mode)
+    found.append(ident_change(host, request.ident_rules, elsewhere=elsewhere))
     found.append(settings_change(host, values))
     found.append(include_change(host))
     found.append(hba_change(host, request.hba_rules, values=values, elsewhere=elsewhere))
     if request.upstream is not None:
-        found.append(recovery_change(host, conninfo=conninfo_of(host, request.upstream), slot=request.upstream.slot))
+        found.append(
+            recovery_change(
+                host,
+                conninfo=conninfo_of(host, request.upstream),
+                slot=request.upstream.slot,
+                recovery=request.recovery,
+            )
+        )
     return [change for change in found if change is not None and change.needed]
 
 
 def _write(host: Host, change: FileChange) -> None:
+    if _tls_files.is_tls_file(host, change):
+        _tls_files.write(host, change)
+        return
     folder = os.path.dirname(change.path)
     if not os.path.isdir(folder):
         host.files.make_folder(folder, owner=host.instance.os_user, mode=0o755)
@@ -303,6 +315,12 @@ def _reload(database: Database) -> None:
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline and database.value("SELECT pg_conf_load_time()::text") == before:
         time.sleep(0.02)
+
+
+def _write_and_reload(host: Host, changes: t.Iterable[FileChange], database: Database) -> None:
+    for change in changes:
+        _write(host, change)
+    _reload(database)
 
 
 def waiting_for_restart(database: Database, names: t.Container[str]) -> list[str]:
@@ -392,14 +410,16 @@ def _configure_running(
             restart_names = _needs_restart_when_checked(host, database, ours, values)
         else:
             hba = next((change for change in changes if "hba" in os.path.basename(change.path)), None)
+            others = [change for change in changes if change is not hba]
+            # A server without TLS refuses every rule that is about it, so that it gets its certificates before.
+            if hba is not None and values.get("ssl") == "on" and database.setting("ssl") == "off":
+                _write_and_reload(host, others, database)
+                others = []
             # First what the server can refuse, so that nothing else has been written by then.
             if hba is not None:
                 _write_hba(host, hba, database)
-            for change in changes:
-                if change is not hba:
-                    _write(host, change)
             if changes:
-                _reload(database)
+                _write_and_reload(host, others, database)
             restart_names = waiting_for_restart(database, _ours(host, ours, values))
     if changes:
         report.actions.append("reload the configuration")
@@ -444,12 +464,23 @@ def _check_installed(host: Host) -> None:
 
 def _values(host: Host, request: InstanceRequest, evidence: DirectoryEvidence) -> dict[str, str]:
     """What our file of settings is to hold, as far as the other files say now."""
-    return compose(
+    values = compose(
         version=host.instance.version,
         user=normalise(request.parameters, host.instance.version),
         elsewhere=settings_elsewhere(host),
         needs=_needs(host, request, evidence),
     )
+    if not request.only_parameters:
+        return values
+    # Whom it follows, certificates, what is to go: all that waits for its own step of the run.
+    path = host.instance.settings_file
+    kept = last_values(parse_lines(host.files.read_text(path) or "", path))
+    ordered = floor_parameters(host.instance.version)
+    apart = ("primary_conninfo", "primary_slot_name")
+    return {
+        **{name: setting.value for name, setting in kept.items() if name not in ordered},
+        **{name: value for name, value in values.items() if name not in apart},
+    }
 
 
 def _check_overrides(host: Host, request: InstanceRequest, values: t.Mapping[str, str], report: Report) -> None:
@@ -513,7 +544,7 @@ def _configure(
         return
     values = _values(host, request, evidence)
     _check_overrides(host, request, values, report)
-    changes = _files(host, request, values)
+    changes = _files(host, request, values, check_mode=check_mode)
     report.diff += [change.as_diff() for change in changes]
     report.actions += [f"write {change.path}" for change in changes]
     service = service_of(host, timeout=request.timeout)

@@ -50,6 +50,14 @@ LAYOUTS: dict[str, Paths] = {
 CREATING = ".pgtandem-creating"
 
 
+#: Certificates and keys are beside the data directory, where no base backup takes them along.
+TLS_SUFFIX = ".tls"
+#: A certificate and its key are in one file each, so that a power cut never leaves the one without the other.
+SERVER_PEM = "server.pem"
+CLIENT_PEM = "client.pem"
+AUTHORITY_PEM = "authority.pem"
+
+
 @dataclass(frozen=True)
 class InstanceOptions:
     """What the user said of an instance; an empty text means the layout decides."""
@@ -127,6 +135,11 @@ class Instance:
         """The one file of settings that the collection owns."""
         folder = f"{self.config_directory}/conf.d" if self.layout == "debian" else self.config_directory
         return f"{folder}/99-pgtandem.conf" if self.layout == "debian" else f"{folder}/pgtandem.conf"
+
+    @property
+    def tls_directory(self) -> str:
+        """The folder of certificates and keys."""
+        return self.data_directory + TLS_SUFFIX
 
     @property
     def auto_file(self) -> str:

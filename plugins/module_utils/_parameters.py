@@ -45,6 +45,10 @@ TUNABLES: dict[str, str] = {
     "hot_standby_feedback": "off",
 }
 
+#: What a slot keeps for a standby that is away has an end, unless the user sets another: a standby can be copied anew,
+#: a primary whose disk is full stops for everybody. Each megabyte a second fills 10 GB in not quite three hours.
+SLOT_CAP = "10GB"
+
 _ON = ("on", "true", "yes", "1")
 _WAL_LEVELS = ("minimal", "archive", "hot_standby", "replica", "logical")
 
@@ -105,6 +109,57 @@ def whole_number(text: str | None) -> int | None:
     return int(text) if text is not None and re.match(r"^\d+$", text.strip()) else None
 
 
+_UNITS = {"us": 0.001, "ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def milliseconds(text: str) -> int | None:
+    """A time as the server writes it, with its unit; None where it is none.
+
+    >>> milliseconds("1h"), milliseconds("90 s"), milliseconds("0"), milliseconds("5")
+    (3600000, 90000, 0, None)
+    """
+    match = re.match(r"^\s*(\d+)\s*([a-z]*)\s*\Z", text)
+    if match is None or match.group(2) not in (*_UNITS, ""):
+        return None
+    amount = int(match.group(1))
+    if not match.group(2):
+        # The server would read milliseconds, which nobody means.
+        return 0 if amount == 0 else None
+    return round(amount * _UNITS[match.group(2)])
+
+
+def recovery_settings(*, apply_delay: str, restore_command: str) -> dict[str, str]:
+    """The settings of recovery that the user asks for, under the server's names; what is not asked is left out.
+
+    >>> recovery_settings(apply_delay="1h", restore_command="")
+    {'recovery_min_apply_delay': '1h'}
+    """
+    said = {"recovery_min_apply_delay": apply_delay.strip(), "restore_command": restore_command}
+    return {name: value for name, value in said.items() if value and value != "0"}
+
+
+def recovery_problems(*, apply_delay: str, restore_command: str, parameters: t.Mapping[str, t.Any]) -> list[str]:
+    """Sentences for what the user asks of recovery and cannot be.
+
+    >>> recovery_problems(apply_delay="5", restore_command="", parameters={})
+    ["pgtandem_apply_delay is '5'; write it with its unit, such as 30min, 1h or 2d."]
+    """
+    problems = []
+    if apply_delay and milliseconds(apply_delay) is None:
+        problems.append(f"pgtandem_apply_delay is {apply_delay!r}; write it with its unit, such as 30min, 1h or 2d.")
+    if any(char in restore_command for char in "\r\n\0"):
+        problems.append("pgtandem_restore_command holds a line break or a NUL; write it on one line.")
+    elif restore_command and not ("%f" in restore_command and "%p" in restore_command):
+        problems.append(
+            f"pgtandem_restore_command ({restore_command!r}) needs %f, the file it fetches, and %p, where to put it."
+        )
+    said = {str(name).lower() for name in parameters}
+    both = sorted(said & set(recovery_settings(apply_delay=apply_delay, restore_command=restore_command)))
+    for name in both:
+        problems.append(f"{name} is in pgtandem_parameters and has a variable of its own; leave it in one.")
+    return problems
+
+
 class Needs(t.NamedTuple):
     """What the rest of the cluster asks of this instance's parameters."""
 
@@ -117,6 +172,10 @@ class Needs(t.NamedTuple):
     #: Rendered into the settings where this version keeps recovery settings there.
     primary_conninfo: str | None = None
     primary_slot_name: str | None = None
+    #: Likewise: restore_command and the like.
+    recovery: t.Mapping[str, str] = {}
+    #: ssl and its files; empty where the collection leaves them alone.
+    tls: t.Mapping[str, str] = {}
 
 
 def compose(*, version: int, user: t.Mapping[str, str], elsewhere: t.Mapping[str, str], needs: Needs) -> dict[str, str]:
@@ -143,6 +202,8 @@ def compose(*, version: int, user: t.Mapping[str, str], elsewhere: t.Mapping[str
         )
     )
     tunables = dict(TUNABLES, **{keep[0]: keep[1]})
+    if PARAMETER_SPANS["max_slot_wal_keep_size"].span.holds(version):
+        tunables["max_slot_wal_keep_size"] = SLOT_CAP
     if supports(version, "recovery_target_timeline_latest"):
         tunables["recovery_target_timeline"] = "latest"
     for name, value in tunables.items():
@@ -151,6 +212,7 @@ def compose(*, version: int, user: t.Mapping[str, str], elsewhere: t.Mapping[str
     # A primary that serves no reads as a standby would break the roles' own proof, so this one is not negotiable.
     if as_text(elsewhere.get("hot_standby", "on")).lower() not in _ON:
         values["hot_standby"] = "on"
+    values.update(needs.tls)
     values.update(user)
     for name in floor_parameters(version):
         floor = needs.floors.get(name, 0)
@@ -162,6 +224,7 @@ def compose(*, version: int, user: t.Mapping[str, str], elsewhere: t.Mapping[str
             values["primary_conninfo"] = needs.primary_conninfo
         if needs.primary_slot_name is not None:
             values["primary_slot_name"] = needs.primary_slot_name
+        values.update(needs.recovery)
     return values
 
 

@@ -11,7 +11,6 @@ Sources: the manual's Connection Strings, The Password File, and Parameter Inter
 from __future__ import annotations
 
 import re
-import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 
@@ -38,33 +37,6 @@ def format_conninfo(options: dict[str, str]) -> str:
     if "password" in options:
         raise ReplicationError("A password does not belong in a connection string; it goes into a password file.")
     return " ".join(f"{name}={quote_conninfo(value)}" for name, value in options.items() if value != "")
-
-
-#: Options of a connection that follow from the inventory, or that have no place in a file that others may read.
-DERIVED_OPTIONS = (
-    "application_name",
-    "dbname",
-    "host",
-    "hostaddr",
-    "passfile",
-    "password",
-    "port",
-    "replication",
-    "user",
-)
-
-
-def connection_option_problems(options: t.Iterable[str]) -> list[str]:
-    """Sentences for options that a user may not set for the replication connection.
-
-    >>> connection_option_problems(["sslmode", "password"])
-    ['pgtandem_connection_options may not have password: it follows from the inventory.']
-    """
-    return [
-        f"pgtandem_connection_options may not have {name}: it follows from the inventory."
-        for name in sorted(options)
-        if name in DERIVED_OPTIONS
-    ]
 
 
 def parse_conninfo(text: str) -> dict[str, str]:

@@ -63,6 +63,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._status_queri
     status_statement,
     write_statement,
 )
+from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import look
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
     NEWEST,
     RECOVERY_PARAMETERS,
@@ -137,9 +138,11 @@ def empty_status() -> Status:
         "pending_restart": [],
         "stale_settings": [],
         "configured": None,
+        "patroni": None,
         "replication_rules": None,
         "processes": [],
         "collation": None,
+        "tls": None,
         "sizes": None,
         "written_lsn": None,
     }
@@ -460,15 +463,25 @@ def _fill_files(status: Status, host: Host) -> None:
     try:
         status["stale_settings"] = _stale_settings(host)
         status["configured"] = _configured(host)
+        status["patroni"] = _patroni(host)
         if status["role"] == "standby" and not (status["wal_receiver"] or {}).get("received_tli"):
             status["timeline"] = _timeline_followed(files, instance.data_directory, status)
         if status["timeline"] is not None:
             status["timeline_history"] = _timeline_history(files, instance.data_directory, status["timeline"])
+        conninfo = None
         if status["role"] == "standby":
-            conninfo = status["settings"]["primary_conninfo"]
+            conninfo = status["settings"]["primary_conninfo"] or _conninfo_on_disk(host)
             status["upstream"] = _upstream(status, conninfo) or upstream_of(_conninfo_on_disk(host))
+        status["tls"] = look(host, status["settings"], _options_of(conninfo))
     except OSError as error:
         status["data_directory"]["error"] = str(error)
+
+
+def _options_of(conninfo: str | None) -> dict[str, str]:
+    try:
+        return parse_conninfo(conninfo or "")
+    except ReplicationError:
+        return {}
 
 
 def _upstream(status: Status, conninfo: str | None) -> dict[str, t.Any] | None:
@@ -525,6 +538,13 @@ def _configured(host: Host) -> dict[str, t.Any]:
         place: {name: values[name].value for name in CONFIGURED_SETTINGS if name in values}
         for place, values in places.items()
     }
+
+
+def _patroni(host: Host) -> str | None:
+    """The file that says of itself that Patroni writes it: what others write is overwritten or without effect."""
+    path = host.instance.main_file
+    head = (host.files.read_text(path) or "").splitlines()[:3]
+    return path if any("overwritten by Patroni" in line for line in head) else None
 
 
 def _timeline_followed(files: Files, directory: str, status: Status) -> int | None:

@@ -51,6 +51,7 @@ SENDER_COLUMNS = (
     Column("sync_priority", "s.sync_priority"),
     Column("sync_state", "s.sync_state"),
     Column("reply_time", "s.reply_time", "sender_reply_time"),
+    Column("encrypted", "(SELECT e.ssl FROM pg_stat_ssl e WHERE e.pid = s.pid)", "session_encryption"),
     Column(
         "slot_name",
         "(SELECT p.slot_name FROM pg_replication_slots p WHERE p.active_pid = s.pid LIMIT 1)",
@@ -133,6 +134,9 @@ SETTINGS = (
     "server_encoding",
     "server_version",
     "ssl",
+    "ssl_ca_file",
+    "ssl_cert_file",
+    "ssl_key_file",
     "synchronous_commit",
     "synchronous_standby_names",
     "unix_socket_directories",

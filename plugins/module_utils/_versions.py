@@ -54,6 +54,7 @@ FEATURES: dict[str, Span] = {
     "wal_receiver_sender": Span(110000),
     "wal_receiver_written_lsn": Span(130000),
     "sender_lag": Span(100000),
+    "session_encryption": Span(90500),
     "sender_reply_time": Span(120000),
     "slots": Span(90400),
     "slot_active_pid": Span(90500),
@@ -88,6 +89,14 @@ FEATURES: dict[str, Span] = {
     "several_sync_standbys": Span(90600),
     "sync_keywords": Span(100000),
     "remote_apply": Span(90600),
+    # restore_command is taken over by a reload (release notes 14).
+    "restore_command_by_reload": Span(140000),
+    # ssl and its files are taken over by a reload (release notes 10).
+    "tls_by_reload": Span(100000),
+    # clientcert=verify-full in pg_hba.conf; before it was clientcert=1, which looks at the authority only (notes 12).
+    "clientcert_verify_full": Span(120000),
+    # libpq compares an address with the addresses in a certificate; before only with its names (release notes 15).
+    "address_in_certificate": Span(150000),
     "pg_promote": Span(120000),
     "backend_type": Span(100000),
     # pg_basebackup spells its options with "wal"; before it was --xlog-method and --xlogdir (release notes 10).
@@ -131,6 +140,59 @@ PARAMETER_SPANS: dict[str, Replaced] = {
     "wal_receiver_create_temp_slot": Replaced(Span(130000), "leave it out"),
     "checkpoint_segments": Replaced(Span(None, 90500), "use max_wal_size"),
     "replication_timeout": Replaced(Span(None, OLDEST), "its name is wal_sender_timeout"),
+}
+
+#: Options of a connection and the libpq that has them (manual, Parameter Key Words; release notes). The WAL receiver of
+#: an older one tries for ever and says so only in its log.
+CONNECTION_OPTIONS: dict[str, Span] = {
+    **dict.fromkeys(
+        (
+            "client_encoding",
+            "connect_timeout",
+            "fallback_application_name",
+            "gsslib",
+            "keepalives",
+            "keepalives_count",
+            "keepalives_idle",
+            "keepalives_interval",
+            "krbsrvname",
+            "options",
+            "requirepeer",
+            "sslcert",
+            "sslcompression",
+            "sslcrl",
+            "sslkey",
+            "sslmode",
+            "sslrootcert",
+        ),
+        Span(),
+    ),
+    "target_session_attrs": Span(100000),
+    "gssencmode": Span(120000),
+    "tcp_user_timeout": Span(120000),
+    "channel_binding": Span(130000),
+    "ssl_max_protocol_version": Span(130000),
+    "ssl_min_protocol_version": Span(130000),
+    "sslcrldir": Span(140000),
+    "sslsni": Span(140000),
+    "gssdelegation": Span(160000),
+    "load_balance_hosts": Span(160000),
+    "require_auth": Span(160000),
+    "sslcertmode": Span(160000),
+    "sslnegotiation": Span(170000),
+    "max_protocol_version": Span(180000),
+    "min_protocol_version": Span(180000),
+    "sslkeylogfile": Span(180000),
+}
+
+#: The values of target_session_attrs and the libpq that has them.
+SESSION_ATTRIBUTES: dict[str, Span] = {
+    "any": Span(100000),
+    "read-write": Span(100000),
+    "prefer-standby": Span(140000),
+    "primary": Span(140000),
+    "read-only": Span(140000),
+    "standby": Span(140000),
 }
 
 #: Before 12 these belong to recovery.conf, and a server refuses to start over one in postgresql.conf.

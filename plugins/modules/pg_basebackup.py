@@ -43,6 +43,44 @@ options:
     description: More options of libpq for the connection, such as C(sslmode).
     type: dict
     default: {}
+  tls:
+    description:
+      - Certificates for encrypted connections. The parameters C(ssl), C(ssl_cert_file), C(ssl_key_file) and
+        C(ssl_ca_file) follow from them. Without it the module leaves TLS alone.
+      - The texts are placed beside the data directory, in the folder DATA_DIRECTORY.tls, which only the server's
+        account may enter, a certificate and its key in one file. A text that is left out leaves the file that was
+        placed before. New ones are taken over by a reload, which drops no connection.
+    type: dict
+    suboptions:
+      in_place:
+        description: The others are paths of files on the host, which are used where they are.
+        type: bool
+        default: false
+      wants_client:
+        description: Whether this host shows a certificate of its own to its upstream.
+        type: bool
+        default: false
+      authority:
+        description: The certificates of the authorities that are trusted, in PEM.
+        type: str
+      certificate:
+        description: The server's certificate, in PEM, and those that lead from it to the authority.
+        type: str
+      key:
+        description: Its private key, in PEM, without a passphrase.
+        type: str
+      client_certificate:
+        description: The certificate that this host shows to its upstream.
+        type: str
+      client_key:
+        description: Its private key.
+        type: str
+  tls_plan:
+    description:
+      - What the roles know of O(tls). On the controller it becomes O(tls), with certificates that are read or made
+        there. It is for the roles, and may change with them.
+    type: dict
+    default: {}
   application_name:
     description: The name of the connection in the upstream's C(pg_stat_replication).
     type: str
@@ -238,6 +276,11 @@ seconds:
   returned: when this task took over a copy
   type: float
   sample: 3187.4
+tls:
+  description:
+    - The certificates that were placed, as RV(pgtandem.replication.pg_replication_status#module:replication.tls).
+  returned: with O(tls)
+  type: dict
 note:
   description: In check mode, why the upstream could not be asked yet.
   returned: success
@@ -246,11 +289,14 @@ note:
 
 import typing as t
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import tls_option
 from ansible_collections.pgtandem.replication.plugins.module_utils._backup_command import BaseBackupRequest
 from ansible_collections.pgtandem.replication.plugins.module_utils._basebackup import Waiting, seed
+from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import connection_option_problems
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
-from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import connection_option_problems
+from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import as_text
+from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import Tls, look, place
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -260,10 +306,14 @@ if t.TYPE_CHECKING:
 def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
     """Seed the directory that the parameters describe."""
     parameters = module.params
-    problems = connection_option_problems(parameters["upstream_options"])
+    problems = connection_option_problems(
+        {str(name): as_text(value) for name, value in parameters["upstream_options"].items()}
+    )
     if problems:
         raise ReplicationError(" ".join(problems))
-    return seed(
+    tls = Tls.from_parameters(parameters["tls"])
+    placed = [] if module.check_mode else place(host, tls)
+    result = seed(
         host,
         BaseBackupRequest(
             host=parameters["upstream_host"],
@@ -289,6 +339,11 @@ def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
         check_mode=module.check_mode,
         waiting=Waiting(parameters["wait_timeout"], parameters["job"] or None),
     )
+    if placed:
+        result.update(changed=True, actions=[*(f"write {path}" for path in placed), *result["actions"]])
+    if tls is not None:
+        result["tls"] = look(host, {}, {})
+    return result
 
 
 def main() -> None:
@@ -301,6 +356,8 @@ def main() -> None:
             "upstream_user": {"type": "str", "default": "replica"},
             "upstream_password": {"type": "str", "no_log": True},
             "upstream_options": {"type": "dict", "default": {}},
+            "tls": tls_option(),
+            "tls_plan": {"type": "dict", "default": {}},
             "application_name": {"type": "str", "default": "pgtandem"},
             "slot": {"type": "str"},
             "checkpoint": {"type": "str", "choices": ["fast", "spread"], "default": "fast"},

@@ -154,10 +154,11 @@ problems:
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import login_options
+from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import connection_option_problems
 from ansible_collections.pgtandem.replication.plugins.module_utils._demote import demote, demote_request_from
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
-from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import connection_option_problems
+from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import as_text
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -166,7 +167,9 @@ if t.TYPE_CHECKING:
 
 def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
     """Step down."""
-    problems = connection_option_problems(module.params["upstream"]["options"])
+    problems = connection_option_problems(
+        {str(name): as_text(value) for name, value in module.params["upstream"]["options"].items()}
+    )
     if problems:
         raise ReplicationError(" ".join(problems), point_of_no_return=False)
     result = demote(host, demote_request_from(module.params), check_mode=module.check_mode)

@@ -127,6 +127,68 @@ options:
         RV(restart_needed) says what waits, and the same task with V(true) restarts.
     type: bool
     default: true
+  recovery:
+    description:
+      - Settings of recovery under the server's names, such as C(restore_command) and C(recovery_min_apply_delay). They
+        go where this version keeps them; before 12 that is C(recovery.conf), on a standby only.
+    type: dict
+    default: {}
+  tls:
+    description:
+      - Certificates for encrypted connections. The parameters C(ssl), C(ssl_cert_file), C(ssl_key_file) and
+        C(ssl_ca_file) follow from them. Without it the module leaves TLS alone.
+      - The texts are placed beside the data directory, in the folder DATA_DIRECTORY.tls, which only the server's
+        account may enter, a certificate and its key in one file. A text that is left out leaves the file that was
+        placed before. New ones are taken over by a reload, which drops no connection.
+    type: dict
+    suboptions:
+      in_place:
+        description: The others are paths of files on the host, which are used where they are.
+        type: bool
+        default: false
+      wants_client:
+        description: Whether this host shows a certificate of its own to its upstream.
+        type: bool
+        default: false
+      authority:
+        description: The certificates of the authorities that are trusted, in PEM.
+        type: str
+      certificate:
+        description: The server's certificate, in PEM, and those that lead from it to the authority.
+        type: str
+      key:
+        description: Its private key, in PEM, without a passphrase.
+        type: str
+      client_certificate:
+        description: The certificate that this host shows to its upstream.
+        type: str
+      client_key:
+        description: Its private key.
+        type: str
+  tls_plan:
+    description:
+      - What the roles know of O(tls). On the controller it becomes O(tls), with certificates that are read or made
+        there. It is for the roles, and may change with them.
+    type: dict
+    default: {}
+  ident_rules:
+    description: The lines of the managed block in C(pg_ident.conf), in order.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      map:
+        description: The map's name, as a rule of C(pg_hba.conf) names it.
+        type: str
+        required: true
+      system_user:
+        description: The name in the certificate.
+        type: str
+        required: true
+      role:
+        description: The role that this name may log in as.
+        type: str
+        required: true
   listen_addresses:
     description: Written where the configuration would otherwise listen on the loopback address alone.
     type: str
@@ -207,6 +269,11 @@ system_identifier:
   returned: success
   type: str
   sample: "7480000000000000000"
+tls:
+  description:
+    - The certificates that were placed, as RV(pgtandem.replication.pg_replication_status#module:replication.tls).
+  returned: with O(tls)
+  type: dict
 floors:
   description: The values in its control file that a standby must not have lower.
   returned: success
@@ -222,9 +289,14 @@ restart_needed:
 
 import typing as t
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import login_from, login_options
+from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import (
+    login_from,
+    login_options,
+    tls_option,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import connection_option_problems
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
-from ansible_collections.pgtandem.replication.plugins.module_utils._hba import rule_from
+from ansible_collections.pgtandem.replication.plugins.module_utils._hba import IdentRule, rule_from
 from ansible_collections.pgtandem.replication.plugins.module_utils._instance import (
     InstanceRequest,
     Upstream,
@@ -233,8 +305,9 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._instance imp
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import parse_lsn
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
-from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import connection_option_problems
+from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import as_text
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import alone_with_cluster
+from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import Tls, look
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -244,7 +317,8 @@ if t.TYPE_CHECKING:
 def request_from(parameters: t.Mapping[str, t.Any]) -> InstanceRequest:
     """The request that the parameters make."""
     said = parameters["upstream"]
-    problems = connection_option_problems(said["options"]) if said else []
+    options = {str(name): as_text(value) for name, value in said["options"].items()} if said else {}
+    problems = connection_option_problems(options)
     if problems:
         raise ReplicationError(" ".join(problems))
     return InstanceRequest(
@@ -257,7 +331,7 @@ def request_from(parameters: t.Mapping[str, t.Any]) -> InstanceRequest:
             user=parameters["replication_user"],
             application_name=said["application_name"],
             slot=said["slot"] or None,
-            options={str(name): str(value) for name, value in said["options"].items()},
+            options=options,
         )
         if said
         else None,
@@ -265,6 +339,9 @@ def request_from(parameters: t.Mapping[str, t.Any]) -> InstanceRequest:
         replication_user=parameters["replication_user"],
         replication_password=parameters["replication_password"],
         senders=parameters["senders"],
+        tls=Tls.from_parameters(parameters["tls"]),
+        ident_rules=tuple(IdentRule(**rule) for rule in parameters["ident_rules"]),
+        recovery={str(name): as_text(value) for name, value in parameters["recovery"].items()},
         floors={str(name): int(value) for name, value in parameters["floors"].items()},
         listen_addresses=parameters["listen_addresses"],
         initdb_options=tuple(parameters["initdb_options"]),
@@ -285,6 +362,9 @@ def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
             result, report = ensure_instance(host, request, check_mode=module.check_mode)
     for warning in report.warnings:
         module.warn(warning)
+        if request.tls is not None:
+            # The next task of the same run need not send again what is there now.
+            result["tls"] = look(host, {}, {})
     result.update(changed=bool(report.actions), actions=report.actions)
     if module._diff and report.diff:
         result["diff"] = report.diff
@@ -338,6 +418,19 @@ def main() -> None:
             lowered_lsn={"type": "str"},
             only_parameters={"type": "bool", "default": False},
             restart={"type": "bool", "default": True},
+            recovery={"type": "dict", "default": {}},
+            tls=tls_option(),
+            tls_plan={"type": "dict", "default": {}},
+            ident_rules={
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "map": {"type": "str", "required": True},
+                    "system_user": {"type": "str", "required": True},
+                    "role": {"type": "str", "required": True},
+                },
+            },
             listen_addresses={"type": "str", "default": "*"},
             initdb_options={
                 "type": "list",

@@ -142,10 +142,21 @@ node:
       description: Its C(pgtandem_synchronous).
       type: dict
     connection_options:
-      description: The names in its C(pgtandem_connection_options).
-      type: list
-      elements: str
-      sample: [sslmode]
+      description: Its C(pgtandem_connection_options).
+      type: dict
+      sample: {sslmode: require}
+    tls:
+      description: Its C(pgtandem_tls) with what is derived; empty where TLS is left alone.
+      type: dict
+      sample: {}
+    apply_delay:
+      description: Its C(pgtandem_apply_delay).
+      type: str
+      sample: ""
+    restore_command:
+      description: Its C(pgtandem_restore_command).
+      type: str
+      sample: ""
     hba_rules:
       description: Its C(pgtandem_hba_rules).
       type: list

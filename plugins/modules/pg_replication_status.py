@@ -99,6 +99,12 @@ options:
           - Ask the standby where time matters. Before PostgreSQL 15 it tells its upstream what it has replayed only
             every C(wal_receiver_status_interval), which is 10 seconds.
         type: str
+      received_lsn:
+        description:
+          - A position up to which a standby must have received the WAL and flushed it to its disk; on a primary each
+            standby must have. It is what a standby that replays late on purpose can be asked
+            (C(recovery_min_apply_delay)).
+        type: str
       maximum_lag_bytes:
         description:
           - So many bytes of WAL at most wait to be replayed; on a standby of what its upstream told it of, on a
@@ -505,6 +511,10 @@ replication:
           description: V(async), V(potential), V(sync) or V(quorum).
           type: str
           sample: async
+        encrypted:
+          description: Whether the session is encrypted by TLS; from 9.5 on.
+          type: bool
+          sample: true
         reply_time:
           description: When the standby last answered; from 12 on.
           type: str
@@ -721,6 +731,10 @@ replication:
         auto:
           description: In C(postgresql.auto.conf), where C(ALTER SYSTEM) writes; it wins over the others.
           type: dict
+    patroni:
+      description: The configuration file that Patroni writes, where Patroni runs this instance.
+      type: str
+      sample: /etc/postgresql/15/main/postgresql.conf
     processes:
       description: The server's processes as the operating system shows them.
       type: list
@@ -760,6 +774,14 @@ replication:
           hosts. C(provider) is V(c) for libc, V(i) for ICU, V(b) for the built-in one.
       type: dict
       sample: {provider: c, locale: en_US.UTF-8, version: "2.36"}
+    tls:
+      description:
+        - The certificates for TLS, never a key - in C(placed) those that the collection put beside the data directory,
+          in C(used) those that the running server and its connection to the upstream name.
+        - Each of C(server), C(client) and C(authority) is null, or has C(path), C(certificate) in PEM, and C(usable),
+          which says whether its key is there and belongs to it.
+      type: dict
+      sample: {placed: {server: null, client: null, authority: null}}
     sizes:
       description: How much a base backup of this server copies; null without O(sizes).
       type: dict
@@ -874,6 +896,7 @@ def status_options() -> dict[str, t.Any]:
                 "receiver_port": {"type": "int"},
                 "sync_state": {"type": "str", "choices": ["async", "potential", "sync", "quorum"]},
                 "replayed_lsn": {"type": "str"},
+                "received_lsn": {"type": "str"},
                 "maximum_lag_bytes": {"type": "int"},
                 "maximum_lag_seconds": {"type": "float"},
             },

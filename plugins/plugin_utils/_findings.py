@@ -11,12 +11,16 @@ later step from working. The ids are stable and documented in docs/status.md.
 
 from __future__ import annotations
 
+import datetime
 import typing as t
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._hba import admits_replication
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import NEWEST, floor_parameters
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._certificates import certificates_in
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import Row
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, why_unread
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls import insists, uses_tls
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import Assessment, assess
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tree import bytes_text, seconds_text
 
@@ -27,7 +31,7 @@ ERROR, WARNING = "error", "warning"
 #: What the gate says of no interest here: to look takes no password for replication.
 _UNRELATED = frozenset({"inventory-password", "standby-unread"})
 #: What stops a run that changes things, and hurts nobody who only looks.
-_MILD = frozenset({"primary-moved", "primary-followed", "collation-versions"})
+_MILD = frozenset({"primary-moved", "primary-followed", "collation-versions", "host-patroni"})
 
 
 class Limits(t.NamedTuple):
@@ -57,8 +61,14 @@ class Finding(t.NamedTuple):
 Found = t.Iterator[t.Tuple[str, str, str, str]]
 
 
-def findings(cluster: str, nodes: t.Sequence[Node], members: t.Sequence[Member], limits: Limits) -> list[Finding]:
-    """Everything that is wrong in one cluster, errors first."""
+def findings(
+    cluster: str,
+    nodes: t.Sequence[Node],
+    members: t.Sequence[Member],
+    limits: Limits,
+    now: datetime.datetime | None = None,
+) -> list[Finding]:
+    """Everything that is wrong in one cluster, errors first. C(now) is the time that certificates are held against."""
     assessment = assess(cluster, nodes)
     found = list(_from_gate(assessment))
     told = {host for problem in assessment.problems for host in problem.hosts}
@@ -88,6 +98,8 @@ def findings(cluster: str, nodes: t.Sequence[Node], members: t.Sequence[Member],
             primary = next((one for one in members if one["role"] == "primary" and one["running"]), None)
             for kind, severity, text, remedy in _promotable(node, primary and statuses[primary["name"]], nodes):
                 found.append(Finding(kind, severity, cluster, name, f"{name} {text}", remedy))
+        for kind, severity, text, remedy in _certificates(node, now or datetime.datetime.now(datetime.timezone.utc)):
+            found.append(Finding(kind, severity, cluster, name, f"{name} {text}", remedy))
         if member["running"]:
             for kind, severity, text, remedy in _synchronous(node):
                 found.append(Finding(kind, severity, cluster, name, f"{name} {text}", remedy))
@@ -341,3 +353,50 @@ def _synchronous(node: Node) -> Found:
             f"waits at every commit for synchronous standbys ({wanted}) and has none.",
             "Get one of them to stream, or take it out of synchronous_standby_names and reload.",
         )
+
+
+#: From how many days on the end of a certificate is near, where pgtandem_tls does not say otherwise.
+_NEAR_DAYS = 30
+
+
+def _certificates(node: Node, now: datetime.datetime) -> Found:
+    """Certificates that have expired or will soon, and sessions in plain text where there should be none."""
+    status, tls = node["status"], node["tls"]
+    near = int(tls["renew_days"]) if uses_tls(tls) and str(tls["renew_days"]).isdigit() else _NEAR_DAYS
+    remedy = "Put a newer one in its place and run site.yml, or reload; no connection is dropped for it."
+    if uses_tls(tls) and tls["source"] == "managed":
+        remedy = "Run site.yml, which renews it without dropping a connection."
+    for kind, seen in ((status["tls"] or {}).get("used") or {}).items():
+        try:
+            found = certificates_in((seen or {}).get("certificate"))
+        except ReplicationError:
+            continue
+        # Of a chain, the one that ends first; of authorities, one that still holds is enough.
+        ends = sorted(found, key=lambda one: one.not_after)
+        if not ends:
+            continue
+        first = ends[-1] if kind == "authority" else ends[0]
+        left = first.days_left(now)
+        if left < 0:
+            yield (
+                "certificate-expired",
+                ERROR,
+                f"has a certificate ({kind}, {seen['path']}) that expired on {first.not_after:%Y-%m-%d}.",
+                remedy,
+            )
+        elif left < near:
+            yield (
+                "certificate-expires",
+                WARNING,
+                f"has a certificate ({kind}, {seen['path']}) that expires on {first.not_after:%Y-%m-%d}.",
+                remedy,
+            )
+    if insists(tls):
+        plain = sorted(row["application_name"] for row in status["wal_senders"] if row.get("encrypted") is False)
+        if plain:
+            yield (
+                "plain-text",
+                ERROR,
+                f"sends WAL in plain text to {', '.join(plain)}, and pgtandem_tls wants it encrypted.",
+                "Run site.yml; a session that is older than the change ends when its standby connects again.",
+            )

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import connection_option_problems
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._hba import rule_from
-from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import check_names, normalise
-from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import connection_option_problems
+from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import (
+    check_names,
+    normalise,
+    recovery_problems,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import parse_major
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import (
     Node,
@@ -21,6 +25,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import
     described,
     state_of,
 )
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls import tls_problems
 
 #: An identifier, the evidence without the host's name, and the remedy.
 Found = t.Tuple[str, str, str]
@@ -47,6 +52,12 @@ def _seen(node: Node) -> t.Iterator[Found]:
                 status["data_directory"]["error"],
                 "See with ls -ld who may read it; Ansible has to become root or the server's account there.",
             ),
+        )
+    if status["patroni"]:
+        yield (
+            "host-patroni",
+            f"is run by Patroni, which writes {status['patroni']} and would undo what is changed beside it.",
+            "Use patronictl there; docs/patroni.md says how to take the cluster back.",
         )
     if state_of(node) in ("foreign", "partial"):
         yield "host-directory", f"{described(node)}.", "Move it away, or name another pgtandem_data_directory."
@@ -126,8 +137,14 @@ def _asked(node: Node) -> t.Iterator[Found]:
                 normalise(node["parameters"], version)
             except ReplicationError as error:
                 yield "inventory-parameter", error.message, "Correct pgtandem_parameters."
-    for text in connection_option_problems(node["connection_options"]):
-        yield "inventory-connection-option", text, "Take it out."
+    for text in connection_option_problems(node["connection_options"], version):
+        yield "inventory-connection-option", text, "Correct pgtandem_connection_options."
+    for text in tls_problems(node):
+        yield "inventory-tls", text, "Correct pgtandem_tls."
+    for text in recovery_problems(
+        apply_delay=node["apply_delay"], restore_command=node["restore_command"], parameters=node["parameters"]
+    ):
+        yield "inventory-recovery", text, "Correct it."
     for rule in node["hba_rules"]:
         try:
             rule_from(rule)

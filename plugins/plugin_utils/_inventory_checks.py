@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import unmet_session_attribute
 from ansible_collections.pgtandem.replication.plugins.module_utils._names import slot_name
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, Problem, named
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._synchronous import synchronous_problems
@@ -124,6 +125,40 @@ def _place_problems(_cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Proble
         slots[slot] = name
 
 
+def problems_between(nodes: t.Sequence[Node]) -> list[Problem]:
+    """What hosts of all clusters may not share. Within one cluster an address and a port are looked at with it."""
+    found = []
+    places: dict[tuple[str, int], Node] = {}
+    directories: dict[tuple[str, str], Node] = {}
+    for node in nodes:
+        other = places.setdefault((node["address"], node["port"]), node)
+        if other["cluster"] != node["cluster"]:
+            found.append(
+                Problem(
+                    "inventory-same-place",
+                    (other["name"], node["name"]),
+                    f"{other['name']} of cluster {other['cluster']!r} and {node['name']} of cluster "
+                    f"{node['cluster']!r} have the same address and port ({node['address']}:{node['port']}).",
+                    "Set pgtandem_port or pgtandem_address of one of them, or one pgtandem_cluster for both.",
+                )
+            )
+        directory = ((node["status"] or {}).get("instance") or {}).get("data_directory")
+        if not directory:
+            continue
+        owner = directories.setdefault((node["address"], directory), node)
+        if owner is not node:
+            found.append(
+                Problem(
+                    "inventory-same-directory",
+                    (owner["name"], node["name"]),
+                    f"{owner['name']} and {node['name']} have the same address ({node['address']}) and the same data "
+                    f"directory ({directory}).",
+                    "Give one of them another pgtandem_instance, pgtandem_data_directory or pgtandem_address.",
+                )
+            )
+    return found
+
+
 def _upstream_problems(cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Problem]:
     names = {node["name"]: node for node in nodes}
     for node in nodes:
@@ -142,6 +177,18 @@ def _upstream_problems(cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Prob
                 f"pgtandem_upstream of {node['name']} is {upstream!r}, which is no host of cluster {cluster!r} "
                 f"({', '.join(sorted(names))}).",
                 "Name one of them, or leave it out.",
+            )
+        above = "standby" if upstream in names and "primary" not in names[upstream]["groups"] else "primary"
+        if "standby" in node["groups"] and unmet_session_attribute(
+            node["connection_options"], upstream_is_primary=above == "primary"
+        ):
+            yield Problem(
+                "inventory-connection-option",
+                (node["name"],),
+                f"{node['name']}: pgtandem_connection_options has target_session_attrs = "
+                f"{node['connection_options']['target_session_attrs']}, and its upstream is a {above}, so it would "
+                "never connect.",
+                "Leave that option out.",
             )
     for cycle in _cycles(names):
         yield Problem(

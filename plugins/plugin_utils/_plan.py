@@ -11,11 +11,21 @@ import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._hba import peer_address
 from ansible_collections.pgtandem.replication.plugins.module_utils._names import application_name, slot_name
+from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import (
+    milliseconds,
+    recovery_settings,
+)
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_checks import senders_needed
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, system_of
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._parameter_order import Order
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._roles import Roles
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._synchronous import Synchronous
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls import (
+    connection_options,
+    ident_rules,
+    secured,
+    tls_plan,
+)
 
 
 def upstream_of(node: Node, roles: Roles, names: t.Mapping[str, Node]) -> Node:
@@ -75,7 +85,9 @@ def plan_of(
         "downstream": downstream,
         "downstream_names": [application_name(name) for name in downstream],
         "downstream_slots": [slot_name(name) for name in downstream if names[name]["slots"]],
-        "hba_rules": rules + list(node["hba_rules"]),
+        "hba_rules": secured(rules, node) + list(node["hba_rules"]),
+        "ident_rules": ident_rules(node, nodes),
+        "tls": tls_plan(node),
         "peers": [{"host": other["address"], "port": other["port"]} for other in nodes if other is not node],
         "senders": senders_needed(nodes),
         # Parameters besides the user's, and for whom commits wait once the standbys are proven.
@@ -91,6 +103,10 @@ def plan_of(
         "raised": {} if upstream else order.raised,
         # Standbys of one cluster and level restart in this order.
         "turn": sorted(name for name in upstreams if levels[name] == level).index(node["name"]),
+        "recovery": recovery_settings(apply_delay=node["apply_delay"], restore_command=node["restore_command"]),
+        # What is received there is replayed only later, so the proof does not wait for it.
+        "delayed": bool(upstream and milliseconds(node["apply_delay"])),
+        "connection_options": {**node["connection_options"], **connection_options(node)},
         "system_identifier": system_of(names[primary]),
         "options": (node["status"] or {}).get("instance") or node["options"],
     }

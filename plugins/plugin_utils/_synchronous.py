@@ -171,7 +171,7 @@ def _current(primary: Node) -> str:
 def _is_delayed(node: Node) -> bool:
     settings = (node["status"] or {}).get("settings") or {}
     said = {str(name).lower(): str(value) for name, value in node["parameters"].items()}
-    delay = said.get("recovery_min_apply_delay", settings.get("recovery_min_apply_delay"))
+    delay = node.get("apply_delay") or said.get("recovery_min_apply_delay", settings.get("recovery_min_apply_delay"))
     return delay not in (None, "", "0")
 
 

@@ -21,6 +21,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._cluster_chec
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._host_checks import host_problems
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_checks import (
     inventory_problems,
+    problems_between,
     senders_needed,
 )
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, Problem, quorum, state_of, unread
@@ -84,11 +85,13 @@ def settle(
     *,
     accept: t.Collection[str] = (),
     in_run: t.Container[str] | None = None,
+    more: t.Sequence[Problem] = (),
 ) -> dict[str, t.Any]:
     """The plan of every host: its role, its upstream, its rules. Raises with every reason to stop.
 
-    C(passwords) are the replication passwords by host, as far as they are known; they are only compared. C(in_run) are
-    the hosts that the run works on, None where that is all of them.
+    C(passwords) are the replication passwords by host, as far as they are known; they are only compared. C(more) are
+    problems that were found elsewhere, in files of the controller. C(in_run) are the hosts that the run works on, None
+    where that is all of them.
 
     A playbook whose job is one of these very states accepts its id: the problem is then a note, and where it keeps the
     primary from being known the cluster has none and its hosts have no plan.
@@ -96,12 +99,12 @@ def settle(
     found = [assess(cluster, members, passwords) for cluster, members in clusters_of(nodes).items()]
     orders = {one.cluster: _order(one, in_run, accept) for one in found}
     waits = {one.cluster: _synchronous(one, accept) for one in found}
-    problems = [
+    of_clusters = (
         problem
         for one in found
         for problem in (*one.problems, *orders[one.cluster].problems, *waits[one.cluster].problems)
-        if problem.id not in accept
-    ]
+    )
+    problems = [problem for problem in (*problems_between(nodes), *more, *of_clusters) if problem.id not in accept]
     if problems:
         raise ReplicationError(
             ("Nothing was changed. " if len(problems) == 1 else f"Nothing was changed. {len(problems)} reasons: ")

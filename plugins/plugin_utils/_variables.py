@@ -11,6 +11,9 @@ import os.path
 import typing as t
 
 import yaml
+from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import SECRET_OPTIONS
+from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import as_text
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls import tls_from
 
 PREFIX = "pgtandem_"
 PASSWORD = "pgtandem_replication_password"
@@ -68,7 +71,14 @@ def node_from(
         "slots": bool(values["slots"]),
         "parameters": dict(values["parameters"] or {}),
         "synchronous": values["synchronous"],
-        "connection_options": sorted(values["connection_options"] or {}),
+        # A secret in there stops the run, and is not to be told on the way.
+        "connection_options": {
+            str(key): "" if key in SECRET_OPTIONS else as_text(value)
+            for key, value in (values["connection_options"] or {}).items()
+        },
+        "tls": tls_from(values["tls"], inventory_directory=str(variable("inventory_dir", "") or "")),
+        "apply_delay": str(values["apply_delay"] or ""),
+        "restore_command": str(values["restore_command"] or ""),
         "hba_rules": list(values["hba_rules"] or []),
         "options": {key: values[key] if key == "port" else str(values[key]) for key in INSTANCE_VARIABLES},
         "status": None,

@@ -85,9 +85,8 @@ class Outcome(t.NamedTuple):
 
     @property
     def said(self) -> str:
-        """What it printed, on one line, without colours and quoting."""
-        plain = re.sub(r"\x1b\[[0-9;]*m", "", self.text).replace('\\"', '"').replace("\\n", "\n")
-        return " ".join(plain.split())
+        """What it printed, on one line, without quoting."""
+        return " ".join(self.text.replace('\\"', '"').replace("\\n", "\n").split())
 
     @property
     def errors(self) -> str:
@@ -136,14 +135,14 @@ class Run:
 
     @property
     def text(self) -> str:
-        """What it has printed so far."""
-        return self.log.read_text()
+        """What it has printed so far, without colours, which a caller may have asked Ansible for."""
+        return re.sub(r"\x1b\[[0-9;]*m", "", self.log.read_text())
 
     def ended(self) -> bool:
         """Whether it is over."""
         return self.process.poll() is not None
 
-    def wait(self, seconds: float = 240) -> Outcome:
+    def wait(self, seconds: float = 600) -> Outcome:
         """Return how it ended."""
         rc = self.process.wait(timeout=seconds)
         outcome = Outcome(rc, self.text, time.monotonic() - self.started)
@@ -350,7 +349,7 @@ class Fate:
         )
         assert eventually(lambda: not node.out(busy).strip(), seconds=seconds), node.out(busy)
 
-    def frozen_at(self, run: Run, node: Node, path: str, seconds: float = 120) -> bool:
+    def frozen_at(self, run: Run, node: Node, path: str, seconds: float = 300) -> bool:
         """Stop every program of the run on a host in the moment when a file appears there, or appears anew.
 
         The host itself watches, a few hundred times a second, so that the moment is met and not guessed. False where

@@ -228,7 +228,7 @@ def test_the_network_is_cut_during_the_base_backup(single: Fate) -> None:
         assert single.frozen_at(run, single.standby, MOMENTS["the base backup is at work"][1]), run.text
         single.cut()
         single.thaw(single.standby)
-        outcome = run.wait(180)
+        outcome = run.wait()
         assert outcome.rc != 0, outcome.text
         assert "The base backup from" in outcome.errors
         assert "unfinished copy" in outcome.errors

@@ -140,6 +140,8 @@ class Site:
         self.groups: dict[str, list[str]] = {"primary": [], "standby": []}
         self.variables: dict[str, t.Any] = {}
         self.playbook = "site.yml"
+        #: More variables of ansible-playbook's environment.
+        self.environment: dict[str, str] = {}
         # The server's account has to enter the folders of the tests; others may, so that what they see can be tested.
         folder.chmod(0o755)
         self.private = folder / "run"
@@ -233,6 +235,7 @@ class Site:
                 "ANSIBLE_LOCALHOST_WARNING": "0",
                 "TMPDIR": str(self.temporary),
                 "LC_ALL": "C.UTF-8",
+                **self.environment,
             },
         }
 
@@ -327,6 +330,13 @@ class Site:
             if path.name not in ("run", "tmp"):
                 subprocess.run(["cp", "-a", "--reflink=auto", path, self.folder / path.name], check=True)
         self.start()
+
+    def empty(self) -> None:
+        """Bring every host back to nothing."""
+        self.stop("immediate")
+        for path in self.folder.iterdir():
+            if path.name not in ("run", "tmp"):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
     def forget(self, *names: str) -> None:
         """Take hosts that a test added out of the inventory, with their servers and folders."""

@@ -144,6 +144,11 @@ class Node:
         return next(node for node in map(Node, group("primary")) if node.cluster == self.cluster)
 
     @property
+    def delayed(self) -> bool:
+        """Return whether it replays late on purpose."""
+        return bool(self.vars.get("pgtandem_apply_delay"))
+
+    @property
     def downstream(self) -> list[Node]:
         """Return the instances that follow this one."""
         return [node for node in map(Node, group("standby")) if node.upstream.name == self.name]

@@ -71,5 +71,7 @@ def test_the_server_belongs_to_the_service(node: Node) -> None:
 
 
 def test_no_unit_failed(node: Node) -> None:
-    failed = node.out("systemctl --failed --plain --no-legend --no-pager")
-    assert not failed.strip(), failed
+    """But for two that wait for a passphrase at a console: they fail where many hosts share a machine's inotify."""
+    failed = node.out("systemctl --failed --plain --no-legend --no-pager").splitlines()
+    strange = [unit for unit in failed if not unit.startswith("systemd-ask-password-")]
+    assert not strange, strange

@@ -258,6 +258,7 @@ PURE = {
     "_backup_command",
     "_bytes",
     "_conf",
+    "_connection_options",
     "_control_data",
     "_data_directory",
     "_errors",
@@ -334,9 +335,10 @@ def test_pure_files_import_only_pure_files(name: str) -> None:
     assert outside == [], "a pure file reaches outside"
 
 
-#: The others read a file of their own: defaults, templates.
+#: The others read files: defaults, templates, the authority of a cluster.
 CONTROLLER = sorted(
-    {path.stem for path in (ROOT / "plugins/plugin_utils").glob("_*.py")} - {"__init__", "_html", "_variables"}
+    {path.stem for path in (ROOT / "plugins/plugin_utils").glob("_*.py")}
+    - {"__init__", "_authority", "_html", "_tls_arguments", "_variables"}
 )
 
 
@@ -409,3 +411,14 @@ def test_the_artefact_holds_only_what_runs(tmp_path: Path) -> None:
     linked = {name for name in wanted if (ROOT / name).is_symlink() and (ROOT / name).is_dir()}
     assert [name for name in held if name not in wanted and not name.startswith(tuple(linked))] == []
     assert sorted(wanted - set(held) - linked) == []
+
+
+# --- Playbooks ---
+
+
+@pytest.mark.parametrize("name", ["benchmark", "site", "status", "switchover"])
+def test_a_playbook_takes_its_hosts_in_step(name: str) -> None:
+    """A configured strategy that lets hosts run ahead gives way to its sibling that does not."""
+    plays = yaml.safe_load((ROOT / f"playbooks/{name}.yml").read_text(encoding="utf-8"))
+    words = "lookup('ansible.builtin.config', 'DEFAULT_STRATEGY') | regex_replace('(free|host_pinned)$', 'linear')"
+    assert [play["name"] for play in plays if "hosts" in play and words not in play.get("strategy", "")] == []

@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import json
 import re
+import textwrap
 import typing as t
 from pathlib import Path
 from xml.etree import ElementTree
@@ -27,6 +28,8 @@ PAGES = sorted(
 )
 SPECS = yaml.safe_load((ROOT / "roles/primary/meta/argument_specs.yml").read_text(encoding="utf-8"))
 OPTIONS: dict[str, dict[str, t.Any]] = SPECS["argument_specs"]["main"]["options"]
+PATRONI_SPECS = yaml.safe_load((ROOT / "roles/patroni/meta/argument_specs.yml").read_text(encoding="utf-8"))
+PATRONI_OPTIONS: dict[str, dict[str, t.Any]] = PATRONI_SPECS["argument_specs"]["main"]["options"]
 #: Action plugins that do all the work. One beside a real module is documented as that module.
 ACTIONS = sorted(
     path.stem
@@ -98,7 +101,7 @@ def test_the_table_of_variables_names_every_choice() -> None:
 @every_page
 def test_variables_in_a_page_exist(page: Path) -> None:
     # Facts that the roles keep, and the groups that site.yml makes.
-    others = {"pgtandem_node", "pgtandem_topology"} | status_variables() | metric_names()
+    others = {"pgtandem_node", "pgtandem_topology"} | status_variables() | metric_names() | set(PATRONI_OPTIONS)
     # The benchmark's database has such a name as well.
     others |= benchmark_variables() | {"pgtandem_benchmark"}
     named = set(re.findall(r"\bpgtandem_[a-z_]*[a-z]\b", text_of(page)))
@@ -335,6 +338,20 @@ def test_every_line_that_has_a_remedy_is_in_the_page_about_trouble() -> None:
     assert unknown == [], "a line that the code does not know, or knows by other words"
     told = {log_lines.remedy_for(line) for line in quoted}
     assert sorted(pattern for pattern, remedy in log_lines.REMEDIES if remedy not in told) == []
+
+
+# --- Patroni ---
+
+PATRONI = ROOT / "docs/patroni.md"
+
+
+def test_the_page_about_patroni_names_every_variable() -> None:
+    assert [row[0].strip("`") for row in rows(PATRONI, "What has to be there before")] == list(PATRONI_OPTIONS)
+
+
+def test_the_page_about_patroni_shows_the_play_that_is_tested() -> None:
+    play = text_of(ROOT / "molecule/patroni/prepare.yml").split("\n\n", 1)[1].split("\n", 1)[1]
+    assert textwrap.indent(play.strip(), "  ") in text_of(PATRONI)
 
 
 # --- The site ---

@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 GATE = [
     ROOT / "plugins/plugin_utils" / f"{name}.py"
-    for name in ("_inventory_checks", "_host_checks", "_cluster_checks", "_roles", "_topology")
+    for name in ("_inventory_checks", "_host_checks", "_cluster_checks", "_roles", "_tls_arguments", "_topology")
 ]
 #: Where tests with real servers are.
 REAL = [path for folder in ("tests/integration", "molecule/*/tests") for path in ROOT.glob(f"{folder}/test_*.py")]

@@ -51,7 +51,7 @@ STANDBY: dict[str, t.Any] = {
     },
     "wal_senders": [],
     "slots": [],
-    "positions": {"replay": "0/3000098"},
+    "positions": {"receive": "0/3000098", "replay": "0/3000098"},
     "replay": {"paused": False, "pause_state": "not paused", "lag_bytes": 0, "lag_seconds": 0},
 }
 STOPPED: dict[str, t.Any] = {**STANDBY, "running": False, "wal_receiver": None, "positions": {"replay": None}}
@@ -97,6 +97,7 @@ MET = [
     pytest.param(STANDBY, {"upstream": {"host": "127.0.0.1", "port": 5432}}, id="upstream"),
     pytest.param(STANDBY, {"upstream": {"host": None, "port": 5432}}, id="upstream's port alone"),
     pytest.param(STANDBY, {"replayed_lsn": "0/3000060"}, id="replayed more"),
+    pytest.param(STANDBY, {"received_lsn": "0/3000060"}, id="received more"),
     pytest.param(STANDBY, {"maximum_lag_bytes": 0, "maximum_lag_seconds": 0}, id="idle standby has no lag"),
     pytest.param(
         but(PRIMARY, role="standby", wal_senders__lag_bytes=5), {"standbys": ["pg2"], "maximum_lag_bytes": 5},
@@ -183,6 +184,10 @@ UNMET = [
     pytest.param(
         PRIMARY, {"sync_state": "sync", "standbys": ["pg2"]},
         "the sync_state of the standby 'pg2' is 'async', expected 'sync'", id="sync_state of one",
+    ),
+    pytest.param(
+        STANDBY, {"received_lsn": "0/30000A0"},
+        "this standby has received up to 0/3000098, expected at least 0/30000A0", id="not received",
     ),
     pytest.param(
         STANDBY, {"replayed_lsn": "0/30000A0"},

@@ -16,6 +16,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._parameters i
     check_names,
     compose,
     normalise,
+    recovery_settings,
 )
 
 VERSIONS = {"9.6": 90600, **{str(major): major * 10000 for major in range(10, 20)}}
@@ -63,6 +64,22 @@ def test_what_other_files_say_is_kept_where_it_works(
 ) -> None:
     values = composed(elsewhere=elsewhere, needs=Needs(senders=3, listen_addresses="*"))
     assert {name: values.get(name) for name in expected} == expected
+
+
+@pytest.mark.parametrize("version", VERSIONS.values(), ids=VERSIONS)
+def test_what_slots_keep_has_an_end_where_the_version_can(version: int) -> None:
+    name = "max_slot_wal_keep_size"
+    assert composed(version).get(name) == ("10GB" if version >= 130000 else None)
+    if version >= 130000:
+        assert composed(version, user={name: "-1"})[name] == "-1"
+        assert name not in composed(version, elsewhere={name: "1GB"})
+
+
+@pytest.mark.parametrize("version", VERSIONS.values(), ids=VERSIONS)
+def test_settings_of_recovery_are_parameters_from_12_on(version: int) -> None:
+    asked = recovery_settings(apply_delay="1h", restore_command="cp /a/%f %p")
+    values = composed(version, Needs(senders=3, recovery=asked))
+    assert (set(asked) <= set(values)) is (version >= 120000)
 
 
 @pytest.mark.parametrize(("senders", "expected"), [(3, "10"), (10, "10"), (21, "21")])

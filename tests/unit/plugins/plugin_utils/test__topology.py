@@ -61,7 +61,10 @@ def node(name: str, group: str, status: dict[str, t.Any] | None = None, **more: 
         "slots": True,
         "parameters": {},
         "hba_rules": [],
-        "connection_options": [],
+        "connection_options": {},
+        "tls": {},
+        "apply_delay": "",
+        "restore_command": "",
         "options": dict(OPTIONS),
         "status": status if status is not None else seen("absent"),
     }

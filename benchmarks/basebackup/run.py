@@ -9,14 +9,15 @@ import argparse
 import dataclasses
 import os
 import shutil
-import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests/integration"))
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name) for name in ("tests/integration", "benchmarks/shared")]
 from conftest import BIN_DIRECTORIES, Cluster, free_port, run_module, server_account  # noqa: E402
+from figures import Figures, in_rounds, shown, table, times, write_section  # noqa: E402
 
 
 def main() -> None:
@@ -24,6 +25,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gigabytes", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--minutes", type=float, default=60.0, help="begin no round after so long")
+    parser.add_argument("--no-page", action="store_true", help="print only")
     parser.add_argument("--silent", action="store_true", help="one module run that waits, without progress")
     parser.add_argument("--server", default="embedded", choices=sorted(BIN_DIRECTORIES))
     parser.add_argument("--directory", type=Path, help="where the data goes; by default the system's folder for it")
@@ -43,24 +46,54 @@ def main() -> None:
                 "CREATE TABLE big AS SELECT g, repeat(md5(g::text), 29) AS x "
                 f"FROM generate_series(1, {rows}) g; CHECKPOINT"
             )
-            measure(cluster, options.rounds, silent=options.silent)
+            measure(cluster, options)
         finally:
             cluster.stop()
 
 
-def measure(cluster: Cluster, rounds: int, *, silent: bool) -> None:
-    """Rounds of both in turn, the first of each unmeasured."""
-    bare, job, task = [], [], []
-    print("round    bare     job    task  (s)")
-    for number in range(rounds + 1):
-        times = (copy_bare(cluster), *copy_by_module(cluster, silent=silent))
-        if number:
-            for values, value in zip((bare, job, task), times):
-                values.append(value)
-            print(f"{number:5}" + "".join(f"{value:8.2f}" for value in times), flush=True)
-    medians = [statistics.median(values) for values in (bare, job, task)]
-    print("median" + "".join(f"{value:8.2f}" for value in medians)[1:])
-    print(f"the job takes {100 * (medians[1] / medians[0] - 1):+.1f} % of the bare program's time")
+def measure(cluster: Cluster, options: argparse.Namespace) -> None:
+    """Rounds of each in turn, the first of each unmeasured."""
+    figures = Figures()
+
+    def by_module() -> None:
+        job, task = copy_by_module(cluster, silent=options.silent)
+        figures.add("job", value=job)
+        figures.add("task", value=task)
+
+    turns = {
+        "raw": lambda: figures.add("raw", value=copy_raw(cluster)),
+        "bare": lambda: figures.add("bare", value=copy_bare(cluster)),
+        "module": by_module,
+    }
+    for warm_up in turns.values():
+        warm_up()
+    figures.clear()
+    what = {
+        "raw": "`cp -r` of the data directory",
+        "bare": "`pg_basebackup` by itself",
+        "job": "the module's job on the host, from its start to the copy being whole",
+        "task": "the whole `ansible-playbook` with that one task",
+    }
+
+    def show(_number: int) -> None:
+        rows = [
+            [text, shown(figures.median(key), 2), times(figures.ratio((key,), ("bare",)))] for key, text in what.items()
+        ]
+        text = f"{options.gigabytes:g} GB, the same options, loopback.\n\n" + table(["way", "s", "to bare"], rows)
+        print(text) if options.no_page else write_section("basebackup", text)
+
+    in_rounds(options.rounds, turns, show, options.minutes)
+
+
+def copy_raw(cluster: Cluster) -> float:
+    """Seconds of copying the files as they lie there, which is no backup."""
+    target = cluster.folder / "raw"
+    start = time.monotonic()
+    subprocess.run(["cp", "-r", "--reflink=never", cluster.data_directory, target], check=False, capture_output=True)
+    subprocess.run(["sync", "-f", target], check=True)
+    seconds = time.monotonic() - start
+    shutil.rmtree(target)
+    return seconds
 
 
 def copy_bare(cluster: Cluster) -> float:

@@ -1,0 +1,37 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls_arguments import tls_arguments
+
+
+class ActionModule(ActionBase):
+    """Run the module with the certificates that the plan asks for, read or made on the controller."""
+
+    _requires_connection = True
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        arguments = dict(self._task.args)
+        try:
+            sent = tls_arguments(arguments.pop("tls_plan", None) or {}, check_mode=self._task.check_mode)
+        except ReplicationError as error:
+            result.update(failed=True, **error.result())
+            return result
+        if sent.tls is not None:
+            arguments["tls"] = sent.tls
+        result.update(
+            self._execute_module(
+                module_name="pgtandem.replication.pg_instance", module_args=arguments, task_vars=task_vars
+            )
+        )
+        if sent.actions and not result.get("failed"):
+            result.update(changed=True, actions=[*sent.actions, *(result.get("actions") or [])])
+        return result

