@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import time
 import typing as t
 import uuid
@@ -48,11 +47,11 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._preflight im
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import passfile_line
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import look_at_directory
-from ansible_collections.pgtandem.replication.plugins.module_utils._versions import supports
+from ansible_collections.pgtandem.replication.plugins.module_utils._versions import STANDBY_SETTINGS, supports
 
-#: What a copied postgresql.auto.conf may say about whom the upstream itself once followed.
-_RECOVERY_PARAMETERS = re.compile(
-    r"^(primary_conninfo|primary_slot_name|restore_command|recovery_.*|promote_trigger_file)$"
+UNKNOWN_SIZE = (
+    "How much there was to copy was not known before, so the room on this host was not checked: no replication "
+    "connection tells sizes. Give upstream_status, as pg_replication_status returns it with sizes."
 )
 
 #: Seconds between two looks at whether the job has ended: the first pause, the longest, and the growth.
@@ -248,6 +247,8 @@ class _Seeding:
             self._actions.append(f"take over the whole copy that an earlier run left in {self._directory}")
         incoming.finish(purpose)
         result = _result(self._host, look_at_directory(self._host), changed=True, actions=self._actions)
+        if not self._request.upstream_status.get("sizes"):
+            result["note"] = UNKNOWN_SIZE
         if marker.get("copied") and marker.get("ended"):
             result["copied_bytes"] = marker["copied"]
             result["seconds"] = round(marker["ended"] - marker["started"], 1)
@@ -268,7 +269,7 @@ def _foreseen(host: Host, request: BaseBackupRequest, evidence: DirectoryEvidenc
     """What a run would do, as far as it can be known without touching anything."""
     marker = read_marker(host)
     actions = [_planned(host, request)]
-    note = None
+    note = None if request.upstream_status.get("sizes") else UNKNOWN_SIZE
     if classify(evidence) is DirectoryState.INCOMING:
         if _job.processes_of(host).keepers:
             actions = [f"wait for the copy of {marker.get('upstream')} that is under way"]
@@ -311,7 +312,8 @@ def _make_standby(host: Host, directory: str) -> None:
     before = host.files.read_text(path)
     if before is None:
         return
-    stale = {setting.line for setting in parse_lines(before, path) if _RECOVERY_PARAMETERS.match(setting.name)}
+    # What it says about whom the upstream itself once followed.
+    stale = {setting.line for setting in parse_lines(before, path) if setting.name in STANDBY_SETTINGS}
     if stale:
         kept = [line for number, line in enumerate(before.splitlines(keepends=True), 1) if number not in stale]
         host.files.write_text(path, "".join(kept), owner=host.instance.os_user, mode=0o600)

@@ -16,7 +16,12 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._backup_comma
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._bytes import shown_bytes
 from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import NOT_DATA
-from ansible_collections.pgtandem.replication.plugins.module_utils._database import Identity, Target, identify_system
+from ansible_collections.pgtandem.replication.plugins.module_utils._database import (
+    Identity,
+    Target,
+    identify_system,
+    read_slot,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import Elsewhere
@@ -28,6 +33,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._versions imp
     major_text,
     parse_program_version,
     same_major,
+    supports,
 )
 
 
@@ -188,9 +194,27 @@ def _check_upstream(request: BaseBackupRequest, *, again: bool) -> None:
             f"{request.shown()} runs on {theirs} and this host is {ours}. Physical replication needs one processor "
             "architecture. Nothing was copied."
         )
-    if not request.slot or status.get("slots") is None or not status.get("accepts_connections"):
+    if request.slot and status.get("slots") is not None and status.get("accepts_connections"):
+        slot = next((row for row in status["slots"] if row["slot_name"] == request.slot), None)
+        _judge_slot(request, slot, again=again)
+
+
+def _ask_for_slot(request: BaseBackupRequest, upstream: Identity) -> None:
+    """Without a status of the upstream the replication connection is asked, from 15 on."""
+    if not request.slot or request.upstream_status or not supports(upstream.version, "read_replication_slot"):
         return
-    slot = next((row for row in status["slots"] if row["slot_name"] == request.slot), None)
+    try:
+        told = read_slot(_target(request), request.slot)
+    except DatabaseError as error:
+        raise UpstreamNotReady(
+            f"{request.shown()} says of the slot {request.slot!r}: {error.message}. Name a physical one. Nothing was "
+            "copied."
+        ) from error
+    known = {"wal_status": None, "active": False, "active_pid": None}
+    _judge_slot(request, dict(told, **known) if told["slot_type"] else None, again=False)
+
+
+def _judge_slot(request: BaseBackupRequest, slot: t.Mapping[str, t.Any] | None, *, again: bool) -> None:
     if slot is None:
         problem = f"{request.shown()} has no slot {request.slot!r}. Run that host's role, or create the slot"
     elif slot["slot_type"] != "physical":
@@ -211,19 +235,16 @@ def _check_upstream(request: BaseBackupRequest, *, again: bool) -> None:
     raise UpstreamNotReady(f"{problem}. Nothing was copied.")
 
 
+def _target(request: BaseBackupRequest) -> Target:
+    return Target(
+        host=request.host, port=request.port, user=request.user, password=request.password, options=request.options
+    )
+
+
 def _login(request: BaseBackupRequest) -> Identity:
     """Try the login from here, as pg_basebackup and the standby will make it, as often at once as they will."""
     try:
-        identity = identify_system(
-            Target(
-                host=request.host,
-                port=request.port,
-                user=request.user,
-                password=request.password,
-                options=request.options,
-            ),
-            sessions=request.senders,
-        )
+        identity = identify_system(_target(request), sessions=request.senders)
     except DatabaseError as error:
         raise DatabaseError(
             f"This host cannot log in for replication at {request.shown()} as {request.user!r}. The server or libpq "
@@ -272,6 +293,7 @@ def preflight(host: Host, request: BaseBackupRequest, *, again: bool = False) ->
     require_free_port(host)
     _check_upstream(request, again=again)
     upstream = _login(request)
+    _ask_for_slot(request, upstream)
     client = _check_versions(host, request, upstream)
     places = places_of(request, host.instance.data_directory)
     elsewhere = _check_elsewhere(host, places)

@@ -66,7 +66,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._status_queri
 from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import look
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
     NEWEST,
-    RECOVERY_PARAMETERS,
+    STANDBY_SETTINGS,
     floor_parameters,
     major_text,
     supports,
@@ -85,9 +85,6 @@ CONFIGURED_SETTINGS = (
     "synchronous_commit",
     "synchronous_standby_names",
 )
-
-#: Settings of a standby that postgresql.auto.conf must not hold, since it would win over the managed file.
-STANDBY_SETTINGS = frozenset((*RECOVERY_PARAMETERS, "promote_trigger_file"))
 
 
 class Position(Enum):

@@ -212,6 +212,8 @@ RECOVERY_PARAMETERS = (
     "recovery_target_xid",
     "restore_command",
 )
+#: What a standby's postgresql.auto.conf must not hold, in any version: it would win over the managed file.
+STANDBY_SETTINGS = frozenset((*RECOVERY_PARAMETERS, "promote_trigger_file"))
 PARAMETER_SPANS.update(
     {
         name: Replaced(Span(120000), "before 12 it belongs to recovery.conf, which the collection writes")

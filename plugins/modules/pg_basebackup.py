@@ -66,15 +66,21 @@ options:
       certificate:
         description: The server's certificate, in PEM, and those that lead from it to the authority.
         type: str
-      key:
-        description: Its private key, in PEM, without a passphrase.
-        type: str
+      key_file:
+        description: With O(tls.in_place), the file of its private key, without a passphrase.
+        type: path
       client_certificate:
         description: The certificate that this host shows to its upstream.
         type: str
-      client_key:
-        description: Its private key.
-        type: str
+      client_key_file:
+        description: With O(tls.in_place), the file of its private key.
+        type: path
+  tls_key:
+    description: The private key of O(tls.certificate), in PEM, without a passphrase.
+    type: str
+  tls_client_key:
+    description: The private key of O(tls.client_certificate).
+    type: str
   tls_plan:
     description:
       - What the roles know of O(tls). On the controller it becomes O(tls), with certificates that are read or made
@@ -147,6 +153,8 @@ options:
       - What M(pgtandem.replication.pg_replication_status) returned of the upstream with its option C(sizes), as
         C(replication). With it the copy's size is known before it begins, the room on each disk and the slot are
         checked, and the folders of tablespaces are known and cleared after a job that died.
+      - Without it the slot is asked for over the replication connection, which servers from 15 on answer. No such
+        connection tells sizes, so the room is not checked, which RV(note) says.
     type: dict
     default: {}
   wait_timeout:
@@ -282,14 +290,16 @@ tls:
   returned: with O(tls)
   type: dict
 note:
-  description: In check mode, why the upstream could not be asked yet.
+  description:
+    - In check mode, why the upstream could not be asked yet; otherwise, that without sizes in O(upstream_status) the
+      room on this host was not checked.
   returned: success
   type: str
 """
 
 import typing as t
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import tls_option
+from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import tls_arguments
 from ansible_collections.pgtandem.replication.plugins.module_utils._backup_command import BaseBackupRequest
 from ansible_collections.pgtandem.replication.plugins.module_utils._basebackup import Waiting, seed
 from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import connection_option_problems
@@ -311,7 +321,7 @@ def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
     )
     if problems:
         raise ReplicationError(" ".join(problems))
-    tls = Tls.from_parameters(parameters["tls"])
+    tls = Tls.from_parameters(parameters)
     placed = [] if module.check_mode else place(host, tls)
     result = seed(
         host,
@@ -356,8 +366,7 @@ def main() -> None:
             "upstream_user": {"type": "str", "default": "replica"},
             "upstream_password": {"type": "str", "no_log": True},
             "upstream_options": {"type": "dict", "default": {}},
-            "tls": tls_option(),
-            "tls_plan": {"type": "dict", "default": {}},
+            **tls_arguments(),
             "application_name": {"type": "str", "default": "pgtandem"},
             "slot": {"type": "str"},
             "checkpoint": {"type": "str", "choices": ["fast", "spread"], "default": "fast"},

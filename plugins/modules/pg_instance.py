@@ -156,15 +156,21 @@ options:
       certificate:
         description: The server's certificate, in PEM, and those that lead from it to the authority.
         type: str
-      key:
-        description: Its private key, in PEM, without a passphrase.
-        type: str
+      key_file:
+        description: With O(tls.in_place), the file of its private key, without a passphrase.
+        type: path
       client_certificate:
         description: The certificate that this host shows to its upstream.
         type: str
-      client_key:
-        description: Its private key.
-        type: str
+      client_key_file:
+        description: With O(tls.in_place), the file of its private key.
+        type: path
+  tls_key:
+    description: The private key of O(tls.certificate), in PEM, without a passphrase.
+    type: str
+  tls_client_key:
+    description: The private key of O(tls.client_certificate).
+    type: str
   tls_plan:
     description:
       - What the roles know of O(tls). On the controller it becomes O(tls), with certificates that are read or made
@@ -292,7 +298,7 @@ import typing as t
 from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import (
     login_from,
     login_options,
-    tls_option,
+    tls_arguments,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import connection_option_problems
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
@@ -339,7 +345,7 @@ def request_from(parameters: t.Mapping[str, t.Any]) -> InstanceRequest:
         replication_user=parameters["replication_user"],
         replication_password=parameters["replication_password"],
         senders=parameters["senders"],
-        tls=Tls.from_parameters(parameters["tls"]),
+        tls=Tls.from_parameters(parameters),
         ident_rules=tuple(IdentRule(**rule) for rule in parameters["ident_rules"]),
         recovery={str(name): as_text(value) for name, value in parameters["recovery"].items()},
         floors={str(name): int(value) for name, value in parameters["floors"].items()},
@@ -377,6 +383,7 @@ def main() -> None:
         job,
         dict(
             login_options(),
+            **tls_arguments(),
             state={"type": "str", "choices": ["started", "stopped"], "default": "started"},
             upstream={
                 "type": "dict",
@@ -419,8 +426,6 @@ def main() -> None:
             only_parameters={"type": "bool", "default": False},
             restart={"type": "bool", "default": True},
             recovery={"type": "dict", "default": {}},
-            tls=tls_option(),
-            tls_plan={"type": "dict", "default": {}},
             ident_rules={
                 "type": "list",
                 "elements": "dict",

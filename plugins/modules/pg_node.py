@@ -49,20 +49,10 @@ options:
     type: float
 extends_documentation_fragment:
   - pgtandem.replication.attributes
+  - pgtandem.replication.attributes.controller
 attributes:
-  action:
-    description: Has an action plugin, which runs on the controller.
-    support: full
   check_mode:
-    support: full
     details: As M(pgtandem.replication.pg_replication_status).
-  diff_mode:
-    support: N/A
-    details: It changes nothing.
-  idempotent:
-    support: full
-notes:
-  - It cannot be run by the module alone; the action plugin of the same name does the work.
 seealso:
   - module: pgtandem.replication.pg_replication_status
   - module: pgtandem.replication.pg_topology

@@ -10,7 +10,10 @@ import ast
 import hashlib
 import importlib
 import json
+import os
 import re
+import subprocess
+import sys
 import textwrap
 import typing as t
 from pathlib import Path
@@ -104,6 +107,7 @@ def test_variables_in_a_page_exist(page: Path) -> None:
     others = {"pgtandem_node", "pgtandem_topology"} | status_variables() | metric_names() | set(PATRONI_OPTIONS)
     # The benchmark's database has such a name as well.
     others |= benchmark_variables() | {"pgtandem_benchmark"}
+    others |= switchover_variables()
     named = set(re.findall(r"\bpgtandem_[a-z_]*[a-z]\b", text_of(page)))
     assert sorted(name for name in named - set(OPTIONS) - others if not name.startswith("pgtandem_live")) == []
 
@@ -159,6 +163,27 @@ def test_the_page_about_status_names_every_finding() -> None:
     assert told - {"host-...", "inventory-..."} == named
 
 
+# --- Switchover ---
+
+SWITCHOVER = ROOT / "docs/switchover.md"
+
+
+def switchover_variables() -> set[str]:
+    tasks = "".join(text_of(path) for path in (ROOT / "roles/node/tasks").glob("switchover_*.yml"))
+    return set(re.findall(r"\bpgtandem_switchover_\w+", tasks)) | {"pgtandem_target"}
+
+
+def test_the_page_about_switchover_names_every_variable() -> None:
+    assert {row[0].strip("`") for row in rows(SWITCHOVER, "Variables")} == switchover_variables()
+
+
+def test_messages_in_the_page_about_switchover_exist() -> None:
+    texts = templates()
+    messages = [message for row in rows(SWITCHOVER, "What it refuses") for message in code_in(row[1])]
+    assert len(messages) > 20
+    assert [message for message in messages if not any(message in text for text in texts)] == []
+
+
 # --- Messages ---
 
 
@@ -203,6 +228,21 @@ def test_yaml_in_a_page_is_yaml(fence: Fence) -> None:
     if isinstance(content, list):
         for play in content:
             assert {"name", "hosts"} <= set(play), "a play as one would write it"
+
+
+def test_plays_in_pages_pass_ansibles_own_check(tmp_path: Path) -> None:
+    plays = [fence.text for fence in YAML_BLOCKS if isinstance(yaml.load(fence.text, Loader), list)]
+    assert plays
+    playbook = tmp_path / "pages.yml"
+    playbook.write_text("\n".join(plays), encoding="utf-8")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), "--syntax-check", "-i", "localhost,", playbook],
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".venv/collections")},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_plays_in_pages_use_roles_and_modules_that_exist() -> None:
@@ -315,7 +355,7 @@ def test_an_action_plugin_is_documented(name: str) -> None:
     documentation = yaml.safe_load(module.DOCUMENTATION)
     assert documentation["module"] == name
     assert set(documentation["options"]) == set(action._VALID_ARGS)
-    assert documentation["attributes"]["action"]["support"] == "full"
+    assert f"{COLLECTION}.attributes.controller" in documentation["extends_documentation_fragment"]
     assert not hasattr(module, "main"), "the action plugin does the work"
     for task in yaml.safe_load(module.EXAMPLES):
         assert set(task[f"{COLLECTION}.{name}"] or {}) <= set(action._VALID_ARGS)
@@ -352,6 +392,23 @@ def test_the_page_about_patroni_names_every_variable() -> None:
 def test_the_page_about_patroni_shows_the_play_that_is_tested() -> None:
     play = text_of(ROOT / "molecule/patroni/prepare.yml").split("\n\n", 1)[1].split("\n", 1)[1]
     assert textwrap.indent(play.strip(), "  ") in text_of(PATRONI)
+
+
+# --- Badges ---
+
+
+def test_the_badges_say_what_is_tested() -> None:
+    text = text_of(README)
+    cores = re.search(r"set -- ([\d. ]+)", text_of(ROOT / "tests/run-controllers"))
+    assert cores is not None
+    first, *_between, last = cores[1].split()
+    assert f"badge/ansible--core-{first}_to_{last}-" in text
+    runtime = yaml.safe_load(text_of(ROOT / "meta/runtime.yml"))
+    assert runtime["requires_ansible"] == f">={first}.0"
+    versions = re.search(r"addprefix versions-,([\d ]+)", text_of(ROOT / "Makefile"))
+    assert versions is not None
+    first, *_between, last = versions[1].split()
+    assert f"badge/PostgreSQL-{first}_to_{last}-" in text
 
 
 # --- The site ---
