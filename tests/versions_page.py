@@ -105,6 +105,10 @@ INTERNAL = frozenset(
         "wal_flush_position",
         "wal_names",
         "wal_receiver_view",
+        "rewind_by_role",
+        "rewind_ensures_shutdown",
+        "rewind_from_standby",
+        "rewind_sees_promotion",
     }
 )
 

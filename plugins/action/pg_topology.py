@@ -7,12 +7,14 @@ from __future__ import annotations
 import typing as t
 
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._gather import gather
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import live_members
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._parameter_order import too_low
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import Asked
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls_arguments import controller_problems
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import clusters_of, settle
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tree import render
@@ -33,7 +35,9 @@ class ActionModule(ActionBase):
     """Settle the topology from what was read, or show it."""
 
     _requires_connection = False
-    _VALID_ARGS = frozenset({"accept", "others", "raised", "show"})
+    _VALID_ARGS = frozenset(
+        {"accept", "dead", "follow", "leaving", "others", "raised", "rejoin", "show", "stop_old_primary"}
+    )
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         task_vars = task_vars or {}
@@ -63,6 +67,9 @@ class ActionModule(ActionBase):
             return {**result, **self._confirm(task_vars, nodes)}
         in_run = task_vars.get("ansible_play_hosts_all") or []
         try:
+            if boolean(self._task.args.get("follow") or False):
+                for node in nodes:
+                    node["on_role_change"] = "follow"
             # Not part of the nodes, which are facts and get printed.
             variables = {node["name"]: task_vars["hostvars"][node["name"]] for node in nodes}
             topology = settle(
@@ -71,6 +78,12 @@ class ActionModule(ActionBase):
                 more=controller_problems(nodes),
                 accept=[str(kind) for kind in self._task.args.get("accept") or []],
                 in_run=in_run,
+                asked=Asked(
+                    frozenset(str(name) for name in self._task.args.get("rejoin") or []),
+                    dead=frozenset(str(name) for name in self._task.args.get("dead") or []),
+                    leaving=frozenset(str(name) for name in self._task.args.get("leaving") or []),
+                    stop=boolean(self._task.args.get("stop_old_primary") or False),
+                ),
             )
         except ReplicationError as error:
             result.update(failed=True, **error.result())

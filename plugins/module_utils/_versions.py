@@ -104,10 +104,27 @@ FEATURES: dict[str, Span] = {
     "basebackup_slot": Span(90600),
     "basebackup_no_sync": Span(100000),
     "basebackup_sync_method": Span(170000),
+    # pg_rewind logs in to its source as a role with four grants; before that only as a superuser (release notes 11).
+    "rewind_by_role": Span(110000),
+    # It would recover a target that was not shut down cleanly, unless it is told not to (release notes 13).
+    "rewind_ensures_shutdown": Span(130000),
+    # The source may be a standby (release notes 14).
+    "rewind_from_standby": Span(140000),
+    # It looks at the source's timeline itself; before, it went by the source's last checkpoint (release notes 16).
+    "rewind_sees_promotion": Span(160000),
     # What a replication connection can be asked about a slot.
     "read_replication_slot": Span(150000),
     "list_wal_directory": Span(100000),
 }
+
+
+#: What a role that is no superuser needs for pg_rewind on its source (manual, pg_rewind, Notes).
+REWIND_FUNCTIONS = (
+    "pg_catalog.pg_ls_dir(text,boolean,boolean)",
+    "pg_catalog.pg_read_binary_file(text)",
+    "pg_catalog.pg_read_binary_file(text,bigint,bigint,boolean)",
+    "pg_catalog.pg_stat_file(text,boolean)",
+)
 
 
 class Replaced(t.NamedTuple):

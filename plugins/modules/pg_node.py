@@ -124,6 +124,12 @@ node:
     slots:
       description: Its C(pgtandem_slots).
       type: bool
+    reseed:
+      description: Its C(pgtandem_reseed).
+      type: raw
+    reseed_mode:
+      description: Its C(pgtandem_reseed_mode).
+      type: str
     parameters:
       description: Its C(pgtandem_parameters).
       type: dict

@@ -281,6 +281,12 @@ replication:
           type: list
           elements: str
           sample: [standby.signal]
+        set_aside:
+          description:
+            - Where an older data directory of this instance was set aside (C(path)), and whether the new one has been
+              C(proven) since. Null where there is none.
+          type: dict
+          sample: {path: /var/lib/postgresql/15/main.pgtandem-aside, proven: false}
         error:
           description: Why it could not be read.
           type: str
@@ -372,6 +378,10 @@ replication:
       type: list
       elements: dict
       sample: [{timeline: 1, lsn: 0/3000148, reason: no recovery target specified}]
+    oldest_wal_lsn:
+      description: Where the oldest WAL file begins that is there; a standby further behind cannot catch up.
+      type: str
+      sample: 0/3000000
     system_identifier:
       description: The number that all copies of one cluster share, as text.
       type: str

@@ -18,6 +18,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._parameters i
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_checks import senders_needed
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, system_of
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._parameter_order import Order
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import reseeds, strange_slots
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._roles import Roles
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._synchronous import Synchronous
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls import (
@@ -70,6 +71,8 @@ def plan_of(
         {"database": "replication", "user": node["replication_user"], "address": address, "method": "auto"}
         for address in addresses
     ]
+    # pg_rewind logs in to a database, for which the rule above does not count.
+    rules += [dict(rule, database="postgres") for rule in rules]
     return {
         "cluster": node["cluster"],
         "role": "standby" if upstream else "primary",
@@ -85,6 +88,10 @@ def plan_of(
         "downstream": downstream,
         "downstream_names": [application_name(name) for name in downstream],
         "downstream_slots": [slot_name(name) for name in downstream if names[name]["slots"]],
+        "strange_slots": strange_slots(node, nodes, downstream),
+        # Set where the host has to come back first.
+        "returning": None,
+        "reseed": bool(upstream) and reseeds(node),
         "hba_rules": secured(rules, node) + list(node["hba_rules"]),
         "ident_rules": ident_rules(node, nodes),
         "tls": tls_plan(node),

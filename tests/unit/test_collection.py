@@ -270,6 +270,7 @@ PURE = {
     "_parameters",
     "_pgbench",
     "_quoting",
+    "_rewind_plan",
     "_scram",
     "_standby_names",
     "_versions",

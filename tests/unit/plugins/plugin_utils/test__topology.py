@@ -59,6 +59,8 @@ def node(name: str, group: str, status: dict[str, t.Any] | None = None, **more: 
         "on_role_change": "fail",
         "manage_packages": True,
         "slots": True,
+        "reseed": False,
+        "reseed_mode": "auto",
         "parameters": {},
         "hba_rules": [],
         "connection_options": {},
