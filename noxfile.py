@@ -33,13 +33,14 @@ nox.options.sessions = QUICK
 antsibull_nox.load_antsibull_nox_toml()
 
 
+# Programs are those of .venv, and the collection is found there under its own name.
+os.environ["PATH"] = f"{ROOT}/.venv/bin{os.pathsep}{os.environ['PATH']}"
+os.environ["ANSIBLE_COLLECTIONS_PATH"] = f"{ROOT}/.venv/collections"
+
+
 def run(session: nox.Session, *argv: str) -> None:
-    """Run a program of .venv, or one of the repository's scripts, with the session's arguments behind it."""
-    environment = {
-        "PATH": f"{ROOT}/.venv/bin{os.pathsep}{os.environ['PATH']}",
-        "ANSIBLE_COLLECTIONS_PATH": f"{ROOT}/.venv/collections",
-    }
-    session.run(*argv, env=environment, external=True)
+    """Run a program of .venv, or one of the repository's scripts."""
+    session.run(*argv, external=True)
 
 
 def prepare(session: nox.Session) -> None:

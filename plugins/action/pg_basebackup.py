@@ -20,9 +20,10 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls_argument
 
 display = Display()
 
-#: Seconds that each short run of the module waits on the host: the first covers small copies without a word.
-FIRST_WAIT = 2.0
-NEXT_WAITS = (1.0, 2.0, 3.0, 5.0)
+#: Seconds that each short run of the module waits on the host: the first covers small copies without a word. To begin
+#: one takes half a second of a core there, which the copy would rather have.
+FIRST_WAIT = 4.0
+NEXT_WAITS = (3.0, 3.0, 5.0)
 LONGEST_WAIT = 10.0
 #: Seconds for which a host that cannot be reached is tried again; the copy goes on there meanwhile.
 PATIENCE = 300.0
@@ -43,8 +44,7 @@ class ActionModule(ActionBase):
         except ReplicationError as error:
             result.update(failed=True, **error.result())
             return result
-        if sent.tls is not None:
-            arguments["tls"] = sent.tls
+        arguments.update(sent.options)
         if self._task.check_mode or self._task.async_val or arguments.get("wait_timeout") is not None:
             # The caller wants one turn.
             result.update(self._turn(arguments, task_vars))

@@ -30,3 +30,21 @@ attributes:
     support: full
     membership: [pgtandem.replication.replication]
 """
+
+    CONTROLLER = r"""
+options: {}
+attributes:
+  action:
+    description: Has an action plugin, which runs on the controller.
+    support: full
+  check_mode:
+    support: full
+    details: It changes nothing on the hosts.
+  diff_mode:
+    support: N/A
+    details: It changes nothing on the hosts.
+  idempotent:
+    support: full
+notes:
+  - It cannot be run by the module alone; the action plugin of the same name does the work.
+"""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import time
 import typing as t
 import uuid
@@ -26,7 +25,6 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._backup_comma
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._backup_job import FILLING
 from ansible_collections.pgtandem.replication.plugins.module_utils._bytes import shown_bytes
-from ansible_collections.pgtandem.replication.plugins.module_utils._conf import parse_lines
 from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import (
     DirectoryEvidence,
     DirectoryState,
@@ -39,7 +37,12 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._database imp
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
-from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import Incoming, read_marker, try_lock
+from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import (
+    CLEARING,
+    Incoming,
+    read_marker,
+    try_lock,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._preflight import (
     Ready,
     UpstreamNotReady,
@@ -47,12 +50,13 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._preflight im
     total_bytes,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import passfile_line
+from ansible_collections.pgtandem.replication.plugins.module_utils._replace import make_way
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import look_at_directory
-from ansible_collections.pgtandem.replication.plugins.module_utils._versions import supports
+from ansible_collections.pgtandem.replication.plugins.module_utils._standby import mark_as_standby
 
-#: What a copied postgresql.auto.conf may say about whom the upstream itself once followed.
-_RECOVERY_PARAMETERS = re.compile(
-    r"^(primary_conninfo|primary_slot_name|restore_command|recovery_.*|promote_trigger_file)$"
+UNKNOWN_SIZE = (
+    "How much there was to copy was not known before, so the room on this host was not checked: no replication "
+    "connection tells sizes. Give upstream_status, as pg_replication_status returns it with sizes."
 )
 
 #: Seconds between two looks at whether the job has ended: the first pause, the longest, and the growth.
@@ -151,6 +155,8 @@ class _Seeding:
                 f"The base backup from {self._request.shown()} failed: {said}. Nothing else was touched, and the "
                 "unfinished copy was cleared. Run again to begin a new one."
             )
+        if marker.get("phase") == CLEARING:
+            incoming.clear_everything()
         if marker:
             # Clearing first shows how much room there is.
             self._actions.append(f"clear the unfinished base backup in {self._directory}")
@@ -239,7 +245,7 @@ class _Seeding:
     def _take_over(self, incoming: Incoming, marker: t.Mapping[str, t.Any], purpose: str) -> dict[str, t.Any]:
         """The copy is whole: make it a standby and move it up."""
         if not incoming.is_moving():
-            _make_standby(self._host, incoming.path)
+            mark_as_standby(self._host, incoming.path)
             if not self._request.manifest_checksums:
                 # It tells of the moment of the copy, and a standby changes from its first second on.
                 with contextlib.suppress(FileNotFoundError):
@@ -248,6 +254,8 @@ class _Seeding:
             self._actions.append(f"take over the whole copy that an earlier run left in {self._directory}")
         incoming.finish(purpose)
         result = _result(self._host, look_at_directory(self._host), changed=True, actions=self._actions)
+        if not self._request.upstream_status.get("sizes"):
+            result["note"] = UNKNOWN_SIZE
         if marker.get("copied") and marker.get("ended"):
             result["copied_bytes"] = marker["copied"]
             result["seconds"] = round(marker["ended"] - marker["started"], 1)
@@ -268,7 +276,7 @@ def _foreseen(host: Host, request: BaseBackupRequest, evidence: DirectoryEvidenc
     """What a run would do, as far as it can be known without touching anything."""
     marker = read_marker(host)
     actions = [_planned(host, request)]
-    note = None
+    note = None if request.upstream_status.get("sizes") else UNKNOWN_SIZE
     if classify(evidence) is DirectoryState.INCOMING:
         if _job.processes_of(host).keepers:
             actions = [f"wait for the copy of {marker.get('upstream')} that is under way"]
@@ -288,33 +296,20 @@ def seed(
     host: Host, request: BaseBackupRequest, *, check_mode: bool, waiting: Waiting | None = None
 ) -> dict[str, t.Any]:
     """Make the data directory a standby of the upstream's system, unless it is one."""
+    waiting = waiting or Waiting()
+    made_way = []
+    if request.replace != "no" and waiting.job is None:
+        made_way = make_way(host, request, check_mode=check_mode)
     evidence = look_at_directory(host)
-    if decide(request, evidence, None) is None and (waiting is None or waiting.job is None):
+    if check_mode and made_way:
+        return _result(host, evidence, changed=True, actions=[*made_way, _planned(host, request)])
+    if decide(request, evidence, None) is None and waiting.job is None:
         return _result(host, evidence, changed=False, actions=[])
     if check_mode:
         return _foreseen(host, request, evidence)
-    return _Seeding(host, request, waiting or Waiting()).run()
-
-
-def _make_standby(host: Host, directory: str) -> None:
-    """Mark the copy as a standby before anybody can start it: without the mark it would be a second primary."""
-    name, text = (
-        ("standby.signal", "")
-        if supports(host.instance.version, "standby_signal")
-        else (
-            "recovery.conf",
-            "standby_mode = 'on'\n",
-        )
-    )
-    host.files.write_text(f"{directory}/{name}", text, owner=host.instance.os_user, mode=0o600)
-    path = f"{directory}/postgresql.auto.conf"
-    before = host.files.read_text(path)
-    if before is None:
-        return
-    stale = {setting.line for setting in parse_lines(before, path) if _RECOVERY_PARAMETERS.match(setting.name)}
-    if stale:
-        kept = [line for number, line in enumerate(before.splitlines(keepends=True), 1) if number not in stale]
-        host.files.write_text(path, "".join(kept), owner=host.instance.os_user, mode=0o600)
+    result = _Seeding(host, request, waiting).run()
+    result["actions"] = made_way + result["actions"]
+    return result
 
 
 def _result(

@@ -233,6 +233,35 @@ def identify_system(target: Target, *, sessions: int = 1) -> Identity:
                 session.close()
 
 
+def read_slot(target: Target, name: str) -> dict[str, t.Any]:
+    """What a replication connection is told of a slot, from 15 on: its type and position, None where there is no such
+    slot. The server refuses to tell of a logical one."""
+    require_driver()
+    statement = 'READ_REPLICATION_SLOT "{}"'.format(name.replace('"', '""'))
+    with _account_of(target):
+        session = _replication_session(target)
+        try:
+            if _DRIVER == "psycopg":
+                answer = session.pgconn.exec_(statement.encode())
+                if answer.error_message:
+                    raise DatabaseError(answer.error_message.decode("utf-8", "replace").strip())
+                row = [answer.get_value(0, column) for column in range(2)]
+                values = [value.decode() if value is not None else None for value in row]
+            else:
+                with session.cursor() as cursor:
+                    cursor.execute(statement)
+                    values = list(cursor.fetchone() or (None, None))
+        except _driver_errors() as error:
+            raise DatabaseError(_server_line(error)) from error
+        finally:
+            session.close()
+    return {"slot_type": values[0], "restart_lsn": values[1]}
+
+
+def _driver_errors() -> tuple[type[Exception], ...]:
+    return (psycopg.Error,) if _DRIVER == "psycopg" else (psycopg2.Error,)
+
+
 class ReplicationSession:
     """A login for replication that is kept open."""
 

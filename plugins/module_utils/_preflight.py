@@ -16,7 +16,12 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._backup_comma
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._bytes import shown_bytes
 from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import NOT_DATA
-from ansible_collections.pgtandem.replication.plugins.module_utils._database import Identity, Target, identify_system
+from ansible_collections.pgtandem.replication.plugins.module_utils._database import (
+    Identity,
+    Target,
+    identify_system,
+    read_slot,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import Elsewhere
@@ -28,6 +33,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._versions imp
     major_text,
     parse_program_version,
     same_major,
+    supports,
 )
 
 
@@ -107,7 +113,8 @@ def _nearest(path: str) -> str:
     return path
 
 
-def _check_space(request: BaseBackupRequest, places: t.Sequence[Place]) -> None:
+def room_problems(request: BaseBackupRequest, places: t.Sequence[Place]) -> list[str]:
+    """Where there is not enough room for the copy, as clauses."""
     together: dict[int, list[Place]] = {}
     for place in places:
         together.setdefault(os.stat(_nearest(place.path)).st_dev, []).append(place)
@@ -121,6 +128,11 @@ def _check_space(request: BaseBackupRequest, places: t.Sequence[Place]) -> None:
                 f"{shown_bytes(place.bytes)} for {place.what} {place.path}" for place in members if place.bytes
             )
             problems.append(f"{shown_bytes(free)} is free, and the copy of {request.shown()} needs {shown}")
+    return problems
+
+
+def _check_space(request: BaseBackupRequest, places: t.Sequence[Place]) -> None:
+    problems = room_problems(request, places)
     if problems:
         raise ReplicationError(
             f"There is not enough room on this host: {'; '.join(problems)}. Make room, or name other folders "
@@ -129,7 +141,7 @@ def _check_space(request: BaseBackupRequest, places: t.Sequence[Place]) -> None:
         )
 
 
-def _check_elsewhere(host: Host, places: t.Sequence[Place]) -> tuple[Elsewhere, ...]:
+def _check_elsewhere(host: Host, places: t.Sequence[Place], leaving: t.Container[str] = ()) -> tuple[Elsewhere, ...]:
     directory = os.path.realpath(host.instance.data_directory)
     found = []
     for place in places:
@@ -145,7 +157,7 @@ def _check_elsewhere(host: Host, places: t.Sequence[Place]) -> tuple[Elsewhere, 
         if os.path.lexists(path) and not os.path.isdir(path):
             raise ReplicationError(f"{_begun(place.what)} {path} is not a folder. Nothing was copied.")
         entries = set(os.listdir(path)) - NOT_DATA if os.path.isdir(path) else set()
-        if entries:
+        if entries and os.path.realpath(path) not in leaving:
             advice = "Empty it yourself if nothing in it counts, or name another folder"
             if place.what.startswith("tablespace"):
                 advice += " in pgtandem_basebackup.tablespace_mapping, from its place on the upstream to one here"
@@ -188,9 +200,27 @@ def _check_upstream(request: BaseBackupRequest, *, again: bool) -> None:
             f"{request.shown()} runs on {theirs} and this host is {ours}. Physical replication needs one processor "
             "architecture. Nothing was copied."
         )
-    if not request.slot or status.get("slots") is None or not status.get("accepts_connections"):
+    if request.slot and status.get("slots") is not None and status.get("accepts_connections"):
+        slot = next((row for row in status["slots"] if row["slot_name"] == request.slot), None)
+        _judge_slot(request, slot, again=again)
+
+
+def _ask_for_slot(request: BaseBackupRequest, upstream: Identity) -> None:
+    """Without a status of the upstream the replication connection is asked, from 15 on."""
+    if not request.slot or request.upstream_status or not supports(upstream.version, "read_replication_slot"):
         return
-    slot = next((row for row in status["slots"] if row["slot_name"] == request.slot), None)
+    try:
+        told = read_slot(_target(request), request.slot)
+    except DatabaseError as error:
+        raise UpstreamNotReady(
+            f"{request.shown()} says of the slot {request.slot!r}: {error.message}. Name a physical one. Nothing was "
+            "copied."
+        ) from error
+    known = {"wal_status": None, "active": False, "active_pid": None}
+    _judge_slot(request, dict(told, **known) if told["slot_type"] else None, again=False)
+
+
+def _judge_slot(request: BaseBackupRequest, slot: t.Mapping[str, t.Any] | None, *, again: bool) -> None:
     if slot is None:
         problem = f"{request.shown()} has no slot {request.slot!r}. Run that host's role, or create the slot"
     elif slot["slot_type"] != "physical":
@@ -211,19 +241,16 @@ def _check_upstream(request: BaseBackupRequest, *, again: bool) -> None:
     raise UpstreamNotReady(f"{problem}. Nothing was copied.")
 
 
+def _target(request: BaseBackupRequest) -> Target:
+    return Target(
+        host=request.host, port=request.port, user=request.user, password=request.password, options=request.options
+    )
+
+
 def _login(request: BaseBackupRequest) -> Identity:
     """Try the login from here, as pg_basebackup and the standby will make it, as often at once as they will."""
     try:
-        identity = identify_system(
-            Target(
-                host=request.host,
-                port=request.port,
-                user=request.user,
-                password=request.password,
-                options=request.options,
-            ),
-            sessions=request.senders,
-        )
+        identity = identify_system(_target(request), sessions=request.senders)
     except DatabaseError as error:
         raise DatabaseError(
             f"This host cannot log in for replication at {request.shown()} as {request.user!r}. The server or libpq "
@@ -263,6 +290,21 @@ def _check_versions(host: Host, request: BaseBackupRequest, upstream: Identity) 
     return client
 
 
+def preflight_of_replacing(host: Host, request: BaseBackupRequest, leaving: t.Container[str]) -> list[str]:
+    """Find every reason not to replace a data directory by a copy, while it is still there and its server may run.
+
+    C(leaving) are the folders that will be out of the way. Returns where there is no room for both.
+    """
+    # The slot may be in use by the very standby that is to be replaced.
+    _check_upstream(request, again=True)
+    upstream = _login(request)
+    _check_versions(host, request, upstream)
+    places = places_of(request, host.instance.data_directory)
+    _check_elsewhere(host, places, leaving)
+    _check_writable(host, places)
+    return room_problems(request, places)
+
+
 def preflight(host: Host, request: BaseBackupRequest, *, again: bool = False) -> Ready:
     """Find every reason not to begin; nothing is changed.
 
@@ -272,6 +314,7 @@ def preflight(host: Host, request: BaseBackupRequest, *, again: bool = False) ->
     require_free_port(host)
     _check_upstream(request, again=again)
     upstream = _login(request)
+    _ask_for_slot(request, upstream)
     client = _check_versions(host, request, upstream)
     places = places_of(request, host.instance.data_directory)
     elsewhere = _check_elsewhere(host, places)

@@ -49,20 +49,10 @@ options:
     type: float
 extends_documentation_fragment:
   - pgtandem.replication.attributes
+  - pgtandem.replication.attributes.controller
 attributes:
-  action:
-    description: Has an action plugin, which runs on the controller.
-    support: full
   check_mode:
-    support: full
     details: As M(pgtandem.replication.pg_replication_status).
-  diff_mode:
-    support: N/A
-    details: It changes nothing.
-  idempotent:
-    support: full
-notes:
-  - It cannot be run by the module alone; the action plugin of the same name does the work.
 seealso:
   - module: pgtandem.replication.pg_replication_status
   - module: pgtandem.replication.pg_topology
@@ -134,10 +124,19 @@ node:
     slots:
       description: Its C(pgtandem_slots).
       type: bool
+    reseed:
+      description: Its C(pgtandem_reseed).
+      type: raw
+    reseed_mode:
+      description: Its C(pgtandem_reseed_mode).
+      type: str
     parameters:
       description: Its C(pgtandem_parameters).
       type: dict
       sample: {max_connections: 200}
+    synchronous:
+      description: Its C(pgtandem_synchronous).
+      type: dict
     connection_options:
       description: Its C(pgtandem_connection_options).
       type: dict

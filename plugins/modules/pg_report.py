@@ -52,21 +52,12 @@ options:
     default: 1073741824
 extends_documentation_fragment:
   - pgtandem.replication.attributes
+  - pgtandem.replication.attributes.controller
 attributes:
-  action:
-    description: Has an action plugin, which runs on the controller.
-    support: full
   check_mode:
-    support: full
     details: It writes no files then.
-  diff_mode:
-    support: N/A
-    details: It changes nothing on the hosts.
   idempotent:
-    support: full
     details: Files that it writes have the time of the reading in them and are no change.
-notes:
-  - It cannot be run by the module alone; the action plugin of the same name does the work.
 seealso:
   - module: pgtandem.replication.pg_node
 """

@@ -52,20 +52,7 @@ options:
     elements: dict
 extends_documentation_fragment:
   - pgtandem.replication.attributes
-attributes:
-  action:
-    description: Has an action plugin, which runs on the controller.
-    support: full
-  check_mode:
-    support: full
-    details: It changes nothing.
-  diff_mode:
-    support: N/A
-    details: It changes nothing.
-  idempotent:
-    support: full
-notes:
-  - It cannot be run by the module alone; the action plugin of the same name does the work.
+  - pgtandem.replication.attributes.controller
 seealso:
   - module: pgtandem.replication.pg_demote
   - module: pgtandem.replication.pg_promote

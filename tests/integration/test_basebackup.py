@@ -448,7 +448,7 @@ def test_no_wait(upstream: Upstream, make_target: MakeTarget) -> None:
 
 def test_progress_is_told(upstream: Upstream, make_target: MakeTarget, begin: Begin) -> None:
     target = make_target(upstream)
-    output, result = begin(target, **SLOW, verify=True).end()
+    output, result = begin(target, max_rate="4M", verify=True).end()
     assert not result["failed"] and not result["running"], output
     lines = [line for line in output.splitlines() if line.startswith("pg2: ")]
     streaming = [line for line in lines if "streaming from 127.0.0.1" in line]
@@ -459,6 +459,22 @@ def test_progress_is_told(upstream: Upstream, make_target: MakeTarget, begin: Be
     print("\n".join(lines))
     assert re.search(r"^pg2: copied 1\d\d MB from 127.0.0.1 in \d+ s \([\d.]+ MB/s\)$", lines[-1])
     assert len(result["actions"]) == 1
+    target.prove()
+
+
+def test_verifying_is_told(upstream: Upstream, make_target: MakeTarget, make_folder: MakeFolder, begin: Begin) -> None:
+    """The real program, as slow as it is with more data."""
+    target = make_target(upstream)
+    folder = make_folder()
+    for program in upstream.cluster.bin_directory.iterdir():
+        (folder / program.name).symlink_to(program)
+    (folder / "pg_verifybackup").unlink()
+    real = upstream.cluster.bin_directory / "pg_verifybackup"
+    (folder / "pg_verifybackup").write_text(f'#!/bin/sh\nsleep 6\nexec {real} "$@"\n', encoding="utf-8")
+    (folder / "pg_verifybackup").chmod(0o755)
+    output, result = begin(target, verify=True, client_bin_directory=str(folder)).end()
+    assert not result["failed"], output
+    assert re.search(r"(?m)^pg2: verifying the copy: \d+ %, ", output), output
     target.prove()
 
 
@@ -545,6 +561,37 @@ def test_refused_before_anything_is_written(
     upstream.cluster.psql(
         "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = 'lazy'"
     )
+
+
+@pytest.mark.parametrize(
+    ("slot", "said"),
+    [("missing", "has no slot 'missing'"), ("lazy", "nothing is reserved"), ("logical", "a physical one")],
+)
+def test_alone_the_module_asks_for_the_slot_itself(
+    make_cluster: MakeCluster, make_target: MakeTarget, upstream: Upstream, slot: str, said: str
+) -> None:
+    upstream.cluster.psql("SELECT pg_create_physical_replication_slot('lazy')")
+    upstream.cluster.psql("ALTER SYSTEM SET wal_level = 'logical'")
+    upstream.cluster.stop()
+    upstream.cluster.start()
+    upstream.cluster.psql("SELECT pg_create_logical_replication_slot('logical', 'test_decoding')")
+    target = make_target(upstream)
+    try:
+        result = target.run(slot=slot, upstream_status={})
+        assert result["failed"] and said in result["msg"] and "Nothing was copied" in result["msg"], result["msg"]
+        assert not target.data.exists()
+    finally:
+        upstream.cluster.psql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+        upstream.cluster.psql("ALTER SYSTEM RESET wal_level")
+        upstream.cluster.stop()
+        upstream.cluster.start()
+
+
+def test_alone_the_module_says_what_it_does_not_know(upstream: Upstream, make_target: MakeTarget) -> None:
+    target = make_target(upstream)
+    result = target.run(upstream_status={}, tablespace_mapping={str(upstream.tablespace): str(target.tablespace)})
+    assert result["changed"] and "the room on this host was not checked" in result["note"], result
+    target.prove()
 
 
 def test_too_few_wal_senders(make_cluster: MakeCluster, upstream: Upstream, make_target: MakeTarget) -> None:

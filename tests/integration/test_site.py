@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -198,6 +199,7 @@ def test_clusters_and_cascades_come_up_in_one_run(wide: Site) -> None:
 
 def test_a_primary_that_moved_stops_the_run_or_is_followed(spare: Site) -> None:
     old, new = spare["pg1"], spare["pg2"]
+    wait_until(lambda: old.psql("SELECT state FROM pg_stat_replication") == "streaming", "the standby")
     old.stop()
     new.psql("SELECT pg_promote()")
     old.write("standby.signal", "")
@@ -242,3 +244,14 @@ def test_no_password_is_seen_anywhere(make_site: MakeSite) -> None:
     assert found == outside
     assert all(path.stat().st_mode & 0o077 == 0 for path in outside)
     assert "statement:" in site["pg1"].log()
+
+
+def test_two_standbys_are_seeded_at_the_same_time(spare: Site) -> None:
+    """One task for both: the second one's copy goes on beside the first one's."""
+    for name in ("pg3", "pg4"):
+        spare.add(name, "standby", pgtandem_basebackup={"max_rate": "2M"})
+    run = spare.converge()
+    told = re.findall(r"(?m)^(pg[34]): (streaming from|copied)", run.output)
+    first_end = [what for _name, what in told].index("copied")
+    assert {name for name, _what in told[:first_end]} == {"pg3", "pg4"}, run.output
+    assert len(re.findall(r"(?m)^TASK \[.*Copy the upstream\]", run.output)) == 1, run.output

@@ -43,7 +43,7 @@ def workers():
                 yield pid
         except OSError:
             pass
-while time.time() < began + 120:
+while time.time() < began + 600:
     try:
         if os.stat(path).st_mtime >= began - 1 and (not word or word in open(path, "rb").read()):
             for pid in workers():

@@ -189,7 +189,9 @@ def agrees(said: Said, inventory: dict[str, t.Any], alive: t.Sequence[str]) -> N
         node = nodes[name]
         assert (node["role"], node["timeline"], node["system_identifier"]) == server[:3], name
         assert node["read"] and node["running"]
-        assert sorted(node["downstream"]) == sorted(server.followers), name
+        # A standby that lost its upstream stands below it all the same, and is said not to stream.
+        below = [other for other in node["downstream"] if nodes[other]["connection"]["streaming"]]
+        assert sorted(below) == sorted(server.followers), name
         assert {slot["slot_name"]: "t" if slot["active"] else "f" for slot in node["slots"]} == server.slots
         streams = name in upstreams
         if server.role == "standby":
@@ -324,7 +326,9 @@ def test_lag_is_what_psql_sees(tmp_path: Path) -> None:
         said = look(tmp_path)
         later = float(Node("pg3").psql("select extract(epoch from now() - pg_last_xact_replay_timestamp())"))
         link = said.nodes["pg3"]["connection"]
-        assert said.status == 0 and said.findings == {("replay-paused", "pg3")}, said.output
+        # On a slow machine it is later than a minute by now, which is told too.
+        assert said.status == 0, said.output
+        assert said.findings - {("lag-seconds", "pg3")} == {("replay-paused", "pg3")}, said.output
         assert abs(link["lag_bytes"] - int(Node("pg3").psql(behind))) < 65536
         assert age <= link["lag_seconds"] <= later
         assert said.metrics["pgtandem_lag_bytes", (("host", "pg3"), ("upstream", "pg2"))] == link["lag_bytes"]
