@@ -66,7 +66,9 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._status_queri
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import look
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
+    NEWEST,
     STANDBY_SETTINGS,
+    floor_parameters,
     major_text,
     supports,
 )
@@ -76,6 +78,14 @@ Status = t.Dict[str, t.Any]
 #: Programs that replication needs on a host, of the server and of the client.
 SERVER_PROGRAMS = ("initdb", "pg_controldata", "pg_ctl", "postgres")
 CLIENT_PROGRAMS = ("pg_basebackup", "pg_rewind", "psql")
+
+#: What a run needs to know of the files before it can say what a server will run with.
+CONFIGURED_SETTINGS = (
+    *floor_parameters(NEWEST),
+    "max_replication_slots",
+    "synchronous_commit",
+    "synchronous_standby_names",
+)
 
 
 class Position(Enum):
@@ -133,6 +143,7 @@ def empty_status() -> Status:
         "settings": dict.fromkeys(SETTINGS),
         "pending_restart": [],
         "stale_settings": [],
+        "configured": None,
         "patroni": None,
         "replication_rules": None,
         "processes": [],
@@ -457,6 +468,7 @@ def _fill_files(status: Status, host: Host) -> None:
     instance, files = host.instance, host.files
     try:
         status["stale_settings"] = _stale_settings(host)
+        status["configured"] = _configured(host)
         status["data_directory"]["set_aside"] = _set_aside(host)
         status["patroni"] = _patroni(host)
         if status["role"] == "standby" and not (status["wal_receiver"] or {}).get("received_tli"):
@@ -520,6 +532,22 @@ def _stale_settings(host: Host) -> list[dict[str, t.Any]]:
         }
         for name, setting in sorted(stale.items())
     ]
+
+
+def _configured(host: Host) -> dict[str, t.Any]:
+    """What the files say of the parameters whose change has an order, by who wrote it: a plan is made from it."""
+    instance = host.instance
+    found = read_settings(instance.main_file, host.files)
+    auto = parse_lines(host.files.read_text(instance.auto_file) or "", instance.auto_file)
+    places = {
+        "managed": last_values(setting for setting in found if setting.path == instance.settings_file),
+        "elsewhere": last_values(found, without=instance.settings_file),
+        "auto": last_values(auto),
+    }
+    return {
+        place: {name: values[name].value for name in CONFIGURED_SETTINGS if name in values}
+        for place, values in places.items()
+    }
 
 
 def _set_aside(host: Host) -> dict[str, t.Any] | None:

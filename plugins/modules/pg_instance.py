@@ -111,6 +111,22 @@ options:
     description: Values of the upstream's parameters that this instance must not have lower.
     type: dict
     default: {}
+  lowered_lsn:
+    description:
+      - Where the primary's WAL was after it began to run with less of O(floors). A standby waits up to 20 seconds until
+        it has replayed that and its control file says so; what it has not heard of by then it keeps high.
+    type: str
+  only_parameters:
+    description:
+      - Write the parameters alone. Whom the instance follows, C(pg_hba.conf) and the password file stay as they are.
+    type: bool
+    default: false
+  restart:
+    description:
+      - Whether a running server is restarted where a parameter asks for it. Otherwise the files are written and loaded,
+        RV(restart_needed) says what waits, and the same task with V(true) restarts.
+    type: bool
+    default: true
   recovery:
     description:
       - Settings of recovery under the server's names, such as C(restore_command) and C(recovery_min_apply_delay). They
@@ -269,6 +285,12 @@ floors:
   returned: success
   type: dict
   sample: {max_connections: 100}
+restart_needed:
+  description: Parameters that wait for a restart, without O(restart) or in check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: [max_connections]
 """
 
 import typing as t
@@ -287,6 +309,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._instance imp
     ensure_instance,
     stop_instance,
 )
+from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import parse_lsn
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
 from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import as_text
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import alone_with_cluster
@@ -329,6 +352,9 @@ def request_from(parameters: t.Mapping[str, t.Any]) -> InstanceRequest:
         listen_addresses=parameters["listen_addresses"],
         initdb_options=tuple(parameters["initdb_options"]),
         timeout=parameters["timeout"],
+        only_parameters=parameters["only_parameters"],
+        restart=parameters["restart"],
+        lowered_lsn=parse_lsn(parameters["lowered_lsn"]) if parameters["lowered_lsn"] else None,
     )
 
 
@@ -396,6 +422,9 @@ def main() -> None:
             replication_password={"type": "str", "no_log": True},
             senders={"type": "int", "default": 0},
             floors={"type": "dict", "default": {}},
+            lowered_lsn={"type": "str"},
+            only_parameters={"type": "bool", "default": False},
+            restart={"type": "bool", "default": True},
             recovery={"type": "dict", "default": {}},
             ident_rules={
                 "type": "list",

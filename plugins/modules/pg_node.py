@@ -134,6 +134,9 @@ node:
       description: Its C(pgtandem_parameters).
       type: dict
       sample: {max_connections: 200}
+    synchronous:
+      description: Its C(pgtandem_synchronous).
+      type: dict
     connection_options:
       description: Its C(pgtandem_connection_options).
       type: dict

@@ -725,6 +725,22 @@ replication:
           description: Line.
           type: int
           sample: 3
+    configured:
+      description:
+        - What the configuration files say of the parameters whose change has an order; RV(replication.settings) has
+          what runs. Null where the files were not read.
+      type: dict
+      contains:
+        managed:
+          description: In the collection's own file.
+          type: dict
+          sample: {max_connections: "300"}
+        elsewhere:
+          description: In the other files, of which the last one counts.
+          type: dict
+        auto:
+          description: In C(postgresql.auto.conf), where C(ALTER SYSTEM) writes; it wins over the others.
+          type: dict
     patroni:
       description: The configuration file that Patroni writes, where Patroni runs this instance.
       type: str

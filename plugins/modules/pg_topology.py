@@ -46,6 +46,12 @@ options:
     type: list
     elements: dict
     default: []
+  raised:
+    description:
+      - Instead of settling the topology, see that every running standby of this host's cluster has at least these
+        values, from the facts C(pgtandem_node); fails where one has not.
+    type: dict
+    default: {}
   rejoin:
     description:
       - Hosts that are to come back as standbys, an old primary for instance. Their plan then says how, and what they
@@ -104,6 +110,13 @@ topology:
           (C(quorum), without which nothing may be promoted or deleted), and what O(accept) let through (C(accepted)).
       type: dict
       sample: {main: {primary: pg1, unread: [], quorum: true, accepted: []}}
+    parameter_plan:
+      description: Which hosts restart for parameters that have an order, in that order, and why; it is also printed.
+      type: list
+      elements: str
+      sample:
+        - cluster main  parameters in order, one restart after the other
+        - "  1. pg2 restarts: max_connections 100 -> 300 (before its primary, since a standby must not have less)"
     notes:
       description: What the user should know, which is also shown as warnings.
       type: list

@@ -285,7 +285,7 @@ class Stage:
     def freeze_at(self, name: str, path: str, word: str = "") -> subprocess.Popen[str]:
         """Have a host stop every program of a run there at the moment when a file appears or holds a word."""
         config = os.path.join(os.environ["PGTANDEM_LAB_DIRECTORY"], "ssh_config")
-        command = shlex.join(["sudo", "python3", "-c", WATCHER, path, word])
+        command = shlex.join(["sudo", "nice", "-n", "-20", "python3", "-c", WATCHER, path, word])
         self.undo.append(lambda: self.thaw(name))
         return subprocess.Popen(
             ["ssh", "-F", config, name, command], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True

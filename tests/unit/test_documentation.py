@@ -117,6 +117,8 @@ def test_variables_in_a_page_exist(page: Path) -> None:
         | playbook_variables()
         | set(PATRONI_OPTIONS)
     )
+    # The benchmark's database has such a name as well.
+    others |= benchmark_variables() | {"pgtandem_benchmark"}
     others |= switchover_variables()
     named = set(re.findall(r"\bpgtandem_[a-z_]*[a-z]\b", text_of(page)))
     assert sorted(name for name in named - set(OPTIONS) - others if not name.startswith("pgtandem_live")) == []
@@ -148,6 +150,15 @@ def finding_names() -> set[str]:
     return found
 
 
+def benchmark_variables() -> set[str]:
+    return set(re.findall(r"\bpgtandem_benchmark_\w+", text_of(ROOT / "roles/primary/tasks/benchmark.yml")))
+
+
+def test_the_page_about_the_benchmark_names_every_variable() -> None:
+    page = ROOT / "docs/benchmark.md"
+    assert {row[0].strip("`") for row in rows(page, "Variables")} == benchmark_variables()
+
+
 def test_the_page_about_status_names_every_variable() -> None:
     assert {row[0].strip("`") for row in rows(STATUS, "Variables")} == status_variables()
 
@@ -160,7 +171,9 @@ def test_the_page_about_status_names_every_finding() -> None:
     told = {name for row in rows(STATUS, "Findings") for name in code_in(row[0])}
     # Notes of a run that goes on; what host- and inventory- are together is one row.
     apart = {"standby-unread", "primary-followed"}
-    named = {name for name in finding_names() if not name.startswith(("host-", "inventory-"))} - apart
+    # What stops only a run that is about to change parameters is in docs/parameters.md.
+    elsewhere = ("host-", "inventory-", "parameters-")
+    named = {name for name in finding_names() if not name.startswith(elsewhere)} - apart
     assert told - {"host-...", "inventory-..."} == named
 
 
