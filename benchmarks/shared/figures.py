@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import statistics
@@ -63,12 +64,12 @@ def in_rounds(
 
 def shown(value: float, digits: int = 1) -> str:
     """A figure as the tables have it."""
-    return "-" if value != value else f"{value:.{digits}f}"
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def times(value: float) -> str:
     """A ratio as the tables have it."""
-    return "-" if value != value else f"{value:.2f}x"
+    return "-" if math.isnan(value) else f"{value:.2f}x"
 
 
 def table(head: t.Sequence[str], rows: t.Iterable[t.Sequence[str]]) -> str:

@@ -193,11 +193,10 @@ def observe_promotion(host: Host, database: Database) -> PromoteEvidence:
     system = _system_identifier(database)
     if not database.value("SELECT pg_is_in_recovery()"):
         return PromoteEvidence(False, system)
-    row = database.row(
+    row = database.rows(
         f"SELECT pg_last_{wal}_receive_{lsn}()::text AS received, pg_last_{wal}_replay_{lsn}()::text AS replayed, "
         f"pg_is_{wal}_replay_paused() AS paused"
-    )
-    assert row is not None
+    )[0]
     # A version that has no such parameter keeps it in recovery.conf, where nobody can ask for it.
     delay = database.value("SELECT current_setting('recovery_min_apply_delay', true)")
     return PromoteEvidence(

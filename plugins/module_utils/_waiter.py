@@ -259,11 +259,10 @@ class Waiter:
         if not supports(database.version, "wal_names"):
             self._names = ("xlog", "location")
         self._timeline = int(database.value("SELECT received_tli FROM pg_stat_wal_receiver") or 0)
-        row = database.row(
+        row = database.rows(
             "SELECT (SELECT setting::bigint FROM pg_settings WHERE name = 'wal_block_size') AS page, "
             "pg_size_bytes(current_setting('wal_segment_size')) AS segment"
-        )
-        assert row is not None
+        )[0]
         self._page_size, self._segment_size = int(row["page"]), int(row["segment"])
         seen = observe_promotion(self._host, database)
         plan = plan_promotion(self._request, seen, waiting=True)
@@ -297,8 +296,7 @@ class Waiter:
         deadline = started + self._patience
         before, since = "", started
         while not self._stop:
-            row = database.row(statement)
-            assert row is not None
+            row = database.rows(statement)[0]
             now = time.monotonic()
             shown = bool(row["shown"])
             if shown != self._note.content["shown"]:

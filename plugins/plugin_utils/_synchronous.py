@@ -121,7 +121,7 @@ def synchronous_problems(cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Pr
             "Set it once for all of them.",
         )
         return
-    wish = next(iter(wishes.values()))
+    wish = set(wishes.values()).pop()
     if wish.mode == "off":
         return
     for node in nodes:

@@ -176,7 +176,7 @@ def nothing_lost(server: Server, last: int) -> None:
     count = server.psql("pg1", "SELECT count(*) FROM written")
     assert 0 < int(count) <= last
     for host in STANDBYS:
-        for _ in range(100):
+        for _try in range(100):
             if server.psql(host, "SELECT count(*) FROM written") == count:
                 break
             time.sleep(0.3)
