@@ -112,6 +112,7 @@ def test_another_shutdown_promotes_nobody(make_cluster: MakeCluster, make_folder
         lambda: not pair.standby.psql("SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming'"), "the end"
     )
     pair.primary.start()
+    wait_until(lambda: pair.standby.psql("SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming'"), "its return")
     # A second one takes the place of a standby that waits for a run that died.
     results = run_tasks([pair.arm("t2"), pair.end("collect", "t1"), pair.end("disarm", "t2"), pair.end("disarm", "t2")])
     clean(results)
