@@ -90,25 +90,8 @@ def lead_links_in(app: Sphinx, path: Path, docname: str, source: list[str]) -> N
     source[0] = re.sub(r"\]\(([^)\s]+)\)", led, source[0])
 
 
-def only_pages_that_exist(app: Sphinx, docname: str, source: list[str]) -> None:
-    """The index also names pages that are being written."""
-    if docname == "index":
-        there = {path.stem for path in Path(app.srcdir).glob("*.md")}
-        source[0] = re.sub(
-            r"(?ms)^```{toctree}\n(.*?\n\n)(.*?)^```$",
-            lambda found: (
-                "```{toctree}\n"
-                + found.group(1)
-                + "".join(f"{line}\n" for line in found.group(2).splitlines() if "<" in line or line in there)
-                + "```"
-            ),
-            source[0],
-        )
-
-
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
-    app.connect("source-read", only_pages_that_exist)
     app.connect("missing-reference", link_to_ansible)
     app.connect("source-read", lead_links_out)
     app.connect("include-read", lead_links_in)

@@ -39,6 +39,12 @@ CAPTIONS: dict[str, dict[str, str]] = {
         "passfile_in_conninfo": "A password file of the instance's own; before: the account's `~/.pgpass`",
         "senders_in_hot_standby": "`max_wal_senders` may not be lower on a standby than on its primary",
         "pg_promote": "`pg_promote()`",
+        "doubled_locks": "`max_locks_per_transaction` is 128 where nobody sets it; before: 64",
+    },
+    "Synchronous replication": {
+        "sync_keywords": "`mode: any`, a quorum",
+        "several_sync_standbys": "`count` above 1",
+        "remote_apply": "`commit: remote_apply`",
     },
     "Slots": {
         "slots": "Physical slots",
@@ -99,6 +105,10 @@ INTERNAL = frozenset(
         "wal_flush_position",
         "wal_names",
         "wal_receiver_view",
+        "rewind_by_role",
+        "rewind_ensures_shutdown",
+        "rewind_from_standby",
+        "rewind_sees_promotion",
     }
 )
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import statistics
@@ -48,26 +49,27 @@ def in_rounds(
 ) -> None:
     """Call each in turn, and all of them again: A B C A B C. One after the other, since they share the machine.
 
-    C(after) each round, with its number, the figures may be shown. No round is begun after so many minutes.
+    C(after) each of them, with the round's number, the figures may be shown. No round is begun after so many minutes.
     """
     end = time.monotonic() + 60 * minutes
     for number in range(1, rounds + 1):
         for name, contender in contenders.items():
             print(f"round {number}: {name} (load {os.getloadavg()[0]:.1f})", flush=True)
             contender()
-        after(number)
+            # Also an interrupted run has figures to show.
+            after(number)
         if time.monotonic() > end:
             return
 
 
 def shown(value: float, digits: int = 1) -> str:
     """A figure as the tables have it."""
-    return "-" if value != value else f"{value:.{digits}f}"
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def times(value: float) -> str:
     """A ratio as the tables have it."""
-    return "-" if value != value else f"{value:.2f}x"
+    return "-" if math.isnan(value) else f"{value:.2f}x"
 
 
 def table(head: t.Sequence[str], rows: t.Iterable[t.Sequence[str]]) -> str:

@@ -150,7 +150,7 @@ def cluster(folder: Path, names: t.Sequence[str], **variables: t.Any) -> Path:
             },
         }
     }
-    path = folder / f"{len(names)}-{variables.get('pgtandem_instance', 'main')}.json"
+    path = folder / f"{len(names)}-{variables.get('pgtandem_instance') or variables.get('instance', 'main')}.json"
     path.write_text(json.dumps(inventory, indent=1), encoding="utf-8")
     return path
 

@@ -44,8 +44,7 @@ class ActionModule(ActionBase):
         except ReplicationError as error:
             result.update(failed=True, **error.result())
             return result
-        if sent.tls is not None:
-            arguments["tls"] = sent.tls
+        arguments.update(sent.options)
         if self._task.check_mode or self._task.async_val or arguments.get("wait_timeout") is not None:
             # The caller wants one turn.
             result.update(self._turn(arguments, task_vars))

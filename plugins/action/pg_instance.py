@@ -25,8 +25,7 @@ class ActionModule(ActionBase):
         except ReplicationError as error:
             result.update(failed=True, **error.result())
             return result
-        if sent.tls is not None:
-            arguments["tls"] = sent.tls
+        arguments.update(sent.options)
         result.update(
             self._execute_module(
                 module_name="pgtandem.replication.pg_instance", module_args=arguments, task_vars=task_vars

@@ -62,11 +62,20 @@ class ActionModule(ActionBase):
         """How a host's variables are read: those of this task's own host with what the roles' callers gave them."""
         own = name == task_vars["inventory_hostname"]
         variables = task_vars if own else task_vars["hostvars"][name]
+        given: dict[str, t.Any] = {}
+        templar = self._templar
+        if not own:
+            # What a play or a role's caller says is nobody's variable in the inventory, and counts for every host.
+            hostvars = task_vars["hostvars"]
+            mine = hostvars.raw_get(task_vars["inventory_hostname"])
+            given = {key: task_vars[key] for key in task_vars if key.startswith(PREFIX) and key not in mine}
+            templar = self._templar.copy_with_new_env(
+                available_variables={**hostvars.raw_get(name), **given, "hostvars": hostvars}
+            )
 
         def read(key: str, default: t.Any) -> t.Any:
-            if key not in variables:
-                return default
-            value = variables[key]
-            return self._templar.template(value) if own else value
+            if key in variables:
+                return templar.template(variables[key]) if own else variables[key]
+            return templar.template(given[key]) if key in given else default
 
         return read

@@ -7,11 +7,14 @@ from __future__ import annotations
 import typing as t
 
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._gather import gather
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import live_members
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._parameter_order import too_low
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import Asked
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls_arguments import controller_problems
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import clusters_of, settle
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tree import render
@@ -32,7 +35,9 @@ class ActionModule(ActionBase):
     """Settle the topology from what was read, or show it."""
 
     _requires_connection = False
-    _VALID_ARGS = frozenset({"accept", "others", "show"})
+    _VALID_ARGS = frozenset(
+        {"accept", "dead", "follow", "leaving", "others", "raised", "rejoin", "show", "stop_old_primary"}
+    )
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         task_vars = task_vars or {}
@@ -58,7 +63,13 @@ class ActionModule(ActionBase):
                 "needs its upstream to be set up before it. Nothing was changed. Set strategy: linear for this play "
                 "(mitogen_linear with Mitogen)."
             )
+        if self._task.args.get("raised"):
+            return {**result, **self._confirm(task_vars, nodes)}
+        in_run = task_vars.get("ansible_play_hosts_all") or []
         try:
+            if boolean(self._task.args.get("follow") or False):
+                for node in nodes:
+                    node["on_role_change"] = "follow"
             # Not part of the nodes, which are facts and get printed.
             variables = {node["name"]: task_vars["hostvars"][node["name"]] for node in nodes}
             topology = settle(
@@ -66,14 +77,41 @@ class ActionModule(ActionBase):
                 {name: str(of.get(PASSWORD) or "") for name, of in variables.items()},
                 more=controller_problems(nodes),
                 accept=[str(kind) for kind in self._task.args.get("accept") or []],
+                in_run=in_run,
+                asked=Asked(
+                    frozenset(str(name) for name in self._task.args.get("rejoin") or []),
+                    dead=frozenset(str(name) for name in self._task.args.get("dead") or []),
+                    leaving=frozenset(str(name) for name in self._task.args.get("leaving") or []),
+                    stop=boolean(self._task.args.get("stop_old_primary") or False),
+                ),
             )
         except ReplicationError as error:
             result.update(failed=True, **error.result())
             return result
-        in_run = task_vars.get("ansible_play_hosts_all") or []
         for name, plan in topology["nodes"].items():
             plan["in_run"] = name in in_run
         for note in topology["notes"]:
             display.warning(note)
+        for line in topology["parameter_plan"]:
+            display.display(line)
         result.update(changed=False, topology=topology)
         return result
+
+    def _confirm(self, task_vars: dict[str, t.Any], nodes: list[dict[str, t.Any]]) -> dict[str, t.Any]:
+        """See that no standby has less than this primary is about to get."""
+        plans = task_vars["pgtandem_topology"]["nodes"]
+        own = plans[task_vars["inventory_hostname"]]
+        standbys = [
+            node for node in nodes if node["cluster"] == own["cluster"] and plans.get(node["name"], {}).get("in_run")
+        ]
+        values = {str(name): int(value) for name, value in self._task.args["raised"].items()}
+        low = too_low(values, standbys)
+        if not low:
+            return {"changed": False}
+        asked = ", ".join(f"{name} = {value}" for name, value in sorted(values.items()))
+        return {
+            "failed": True,
+            "msg": f"This primary is to run with {asked}, and {'; '.join(low)}. With less than its primary a standby "
+            "stops replaying or goes down, so the standbys come first, and this primary was left as it is. Where one "
+            "of them failed, its own error is above.",
+        }

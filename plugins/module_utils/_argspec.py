@@ -52,19 +52,28 @@ def login_options() -> dict[str, t.Any]:
     }
 
 
-def tls_option() -> dict[str, t.Any]:
-    """One option, which two modules have and document."""
+def tls_arguments() -> dict[str, t.Any]:
+    """Options for certificates, which two modules have and document.
+
+    The keys are options of their own: Ansible writes a dictionary into the system's log as Python shows it, where it
+    does not recognise a secret of several lines.
+    """
     return {
-        "type": "dict",
-        "options": {
-            "in_place": {"type": "bool", "default": False},
-            "wants_client": {"type": "bool", "default": False},
-            "authority": {"type": "str"},
-            "certificate": {"type": "str"},
-            "key": {"type": "str", "no_log": True},
-            "client_certificate": {"type": "str"},
-            "client_key": {"type": "str", "no_log": True},
+        "tls": {
+            "type": "dict",
+            "options": {
+                "in_place": {"type": "bool", "default": False},
+                "wants_client": {"type": "bool", "default": False},
+                "authority": {"type": "str"},
+                "certificate": {"type": "str"},
+                "key_file": {"type": "path", "no_log": False},
+                "client_certificate": {"type": "str"},
+                "client_key_file": {"type": "path", "no_log": False},
+            },
         },
+        "tls_key": {"type": "str", "no_log": True},
+        "tls_client_key": {"type": "str", "no_log": True},
+        "tls_plan": {"type": "dict", "default": {}},
     }
 
 

@@ -45,6 +45,8 @@ class BaseBackupRequest:
     options: t.Mapping[str, str] = field(default_factory=dict)
     #: What pg_replication_status said of the upstream, with its sizes.
     upstream_status: t.Mapping[str, t.Any] = field(default_factory=dict)
+    #: What becomes of a standby or a stopped primary of this system that is there: C(no), C(aside) or C(delete).
+    replace: str = "no"
 
     def shown(self) -> str:
         """The upstream, for messages."""

@@ -25,7 +25,6 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._backup_comma
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._backup_job import FILLING
 from ansible_collections.pgtandem.replication.plugins.module_utils._bytes import shown_bytes
-from ansible_collections.pgtandem.replication.plugins.module_utils._conf import parse_lines
 from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import (
     DirectoryEvidence,
     DirectoryState,
@@ -38,7 +37,12 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._database imp
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
-from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import Incoming, read_marker, try_lock
+from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import (
+    CLEARING,
+    Incoming,
+    read_marker,
+    try_lock,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._preflight import (
     Ready,
     UpstreamNotReady,
@@ -46,8 +50,9 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._preflight im
     total_bytes,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import passfile_line
+from ansible_collections.pgtandem.replication.plugins.module_utils._replace import make_way
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import look_at_directory
-from ansible_collections.pgtandem.replication.plugins.module_utils._versions import STANDBY_SETTINGS, supports
+from ansible_collections.pgtandem.replication.plugins.module_utils._standby import mark_as_standby
 
 UNKNOWN_SIZE = (
     "How much there was to copy was not known before, so the room on this host was not checked: no replication "
@@ -150,6 +155,8 @@ class _Seeding:
                 f"The base backup from {self._request.shown()} failed: {said}. Nothing else was touched, and the "
                 "unfinished copy was cleared. Run again to begin a new one."
             )
+        if marker.get("phase") == CLEARING:
+            incoming.clear_everything()
         if marker:
             # Clearing first shows how much room there is.
             self._actions.append(f"clear the unfinished base backup in {self._directory}")
@@ -238,7 +245,7 @@ class _Seeding:
     def _take_over(self, incoming: Incoming, marker: t.Mapping[str, t.Any], purpose: str) -> dict[str, t.Any]:
         """The copy is whole: make it a standby and move it up."""
         if not incoming.is_moving():
-            _make_standby(self._host, incoming.path)
+            mark_as_standby(self._host, incoming.path)
             if not self._request.manifest_checksums:
                 # It tells of the moment of the copy, and a standby changes from its first second on.
                 with contextlib.suppress(FileNotFoundError):
@@ -289,34 +296,20 @@ def seed(
     host: Host, request: BaseBackupRequest, *, check_mode: bool, waiting: Waiting | None = None
 ) -> dict[str, t.Any]:
     """Make the data directory a standby of the upstream's system, unless it is one."""
+    waiting = waiting or Waiting()
+    made_way = []
+    if request.replace != "no" and waiting.job is None:
+        made_way = make_way(host, request, check_mode=check_mode)
     evidence = look_at_directory(host)
-    if decide(request, evidence, None) is None and (waiting is None or waiting.job is None):
+    if check_mode and made_way:
+        return _result(host, evidence, changed=True, actions=[*made_way, _planned(host, request)])
+    if decide(request, evidence, None) is None and waiting.job is None:
         return _result(host, evidence, changed=False, actions=[])
     if check_mode:
         return _foreseen(host, request, evidence)
-    return _Seeding(host, request, waiting or Waiting()).run()
-
-
-def _make_standby(host: Host, directory: str) -> None:
-    """Mark the copy as a standby before anybody can start it: without the mark it would be a second primary."""
-    name, text = (
-        ("standby.signal", "")
-        if supports(host.instance.version, "standby_signal")
-        else (
-            "recovery.conf",
-            "standby_mode = 'on'\n",
-        )
-    )
-    host.files.write_text(f"{directory}/{name}", text, owner=host.instance.os_user, mode=0o600)
-    path = f"{directory}/postgresql.auto.conf"
-    before = host.files.read_text(path)
-    if before is None:
-        return
-    # What it says about whom the upstream itself once followed.
-    stale = {setting.line for setting in parse_lines(before, path) if setting.name in STANDBY_SETTINGS}
-    if stale:
-        kept = [line for number, line in enumerate(before.splitlines(keepends=True), 1) if number not in stale]
-        host.files.write_text(path, "".join(kept), owner=host.instance.os_user, mode=0o600)
+    result = _Seeding(host, request, waiting).run()
+    result["actions"] = made_way + result["actions"]
+    return result
 
 
 def _result(

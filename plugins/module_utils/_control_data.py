@@ -40,6 +40,9 @@ class ControlData:
     #: What the server was built and initdb was run with; a copy fits no other.
     block_size: int | None = None
     wal_segment_bytes: int | None = None
+    full_page_writes: bool | None = None
+    #: A standby's checkpoint may still be of the timeline before.
+    minimum_recovery_timeline: int | None = None
 
     def as_result(self) -> dict[str, t.Any]:
         """Plain values for a module's result."""
@@ -55,6 +58,8 @@ class ControlData:
             "floors": dict(self.floors),
             "block_size": self.block_size,
             "wal_segment_bytes": self.wal_segment_bytes,
+            "full_page_writes": self.full_page_writes,
+            "minimum_recovery_timeline": self.minimum_recovery_timeline,
         }
 
 
@@ -92,4 +97,6 @@ def parse_control_data(text: str) -> ControlData:
         },
         block_size=_number(values.get("Database block size")),
         wal_segment_bytes=_number(values.get("Bytes per WAL segment")),
+        minimum_recovery_timeline=_number(values.get("Min recovery ending loc's timeline")),
+        full_page_writes={"on": True, "off": False}.get(values.get("Latest checkpoint's full_page_writes", "")),
     )

@@ -21,6 +21,18 @@ INCOMING_MARKER = "pgtandem-incoming.json"
 #: Beside both: the folder of the job that fills it.
 JOB = "pgtandem-job"
 
+#: Beside the data directory, its name with this at the end: what a rewind put away, and how far it is. It proves that
+#: the directory is between two states while the rewind is at work or was cut short.
+REWIND_FOLDER = ".pgtandem-rewind"
+REWIND_STATE = "state.json"
+
+#: Beside a folder that was set aside to be replaced, its name with this at the end; and what was set aside.
+ASIDE = ".pgtandem-aside"
+ASIDE_JOURNAL = ".pgtandem-aside.json"
+
+#: Beside the data directory: whom a run was about to promote.
+CLAIM = ".pgtandem-claim.json"
+
 #: A file system's own entries, which a fresh mount point holds.
 NOT_DATA = frozenset({"lost+found"})
 
@@ -36,6 +48,8 @@ class DirectoryState(str, Enum):
     STANDBY = "standby"
     #: A cluster that would start, or runs, as a primary.
     PRIMARY = "primary"
+    #: A cluster of which a rewind of this collection's making has replaced a part.
+    REWINDING = "rewinding"
     #: Files of a cluster without a control file: half a copy that somebody else made.
     PARTIAL = "partial"
     #: Anything else.
@@ -56,6 +70,8 @@ class DirectoryEvidence:
     #: standby.signal, recovery.signal or recovery.conf.
     signal_files: tuple[str, ...] = ()
     running_pid: int | None = None
+    #: How far a rewind of it is, where one was begun and not finished.
+    rewind_phase: str | None = None
 
 
 def classify(evidence: DirectoryEvidence) -> DirectoryState:
@@ -69,6 +85,8 @@ def classify(evidence: DirectoryEvidence) -> DirectoryState:
         return DirectoryState.EMPTY
     if INCOMING in entries or INCOMING_MARKER in entries:
         return DirectoryState.INCOMING if evidence.has_marker else DirectoryState.FOREIGN
+    if evidence.rewind_phase is not None:
+        return DirectoryState.REWINDING
     if evidence.control is not None:
         return DirectoryState.STANDBY if evidence.signal_files else DirectoryState.PRIMARY
     if evidence.pg_version is not None or "backup_label" in entries:
@@ -90,6 +108,8 @@ def describe(evidence: DirectoryEvidence) -> str:
         return f"{path} is empty"
     if state is DirectoryState.INCOMING:
         return f"{path} holds an unfinished base backup of this collection"
+    if state is DirectoryState.REWINDING:
+        return f"{path} holds a cluster whose rewind was begun and is not finished; it must not be started"
     if state is DirectoryState.PARTIAL:
         return (
             f"{path} holds files of a PostgreSQL {evidence.pg_version or ''} cluster without global/pg_control: "

@@ -39,6 +39,8 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._server impor
 
 #: Everything has arrived and is being moved up.
 WHOLE = "whole"
+#: Everything is being deleted to make room, as the user said.
+CLEARING = "clearing"
 
 _LAST = ("PG_VERSION", "global")
 #: What a base backup puts into the folder of a tablespace or of the WAL; nothing else is cleared there.
@@ -132,6 +134,24 @@ class Incoming:
             if os.path.lexists(path):
                 shutil.rmtree(path)
 
+    def clear_everything(self, elsewhere: t.Sequence[str] = ()) -> None:
+        """Delete a whole data directory that the user named, to make room for its copy. Safe to repeat."""
+        if self.marker().get("phase") != CLEARING:
+            places = [{"path": path, "existed": True} for path in elsewhere]
+            self._write_marker({"phase": CLEARING, "started": time.time(), "elsewhere": places})
+        control = f"{self._directory}/global/pg_control"
+        if os.path.exists(control):
+            # First, since without it no server starts on what is left.
+            self._host.files.remove_file(control)
+        for place in self.marker()["elsewhere"]:
+            self._clear_elsewhere(Elsewhere(place["path"], place["existed"]))
+        for name in set(os.listdir(self._directory)) - {INCOMING_MARKER} - NOT_DATA:
+            path = f"{self._directory}/{name}"
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
+
     def _clear_elsewhere(self, place: Elsewhere) -> None:
         if not os.path.isdir(place.path) or os.path.islink(place.path):
             return
@@ -185,12 +205,17 @@ def try_lock(directory: str) -> int | None:
         return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever had it may have set that directory aside.
+        same = os.path.isdir(directory) and os.path.samestat(os.fstat(lock), os.stat(directory))
     except BlockingIOError:
         os.close(lock)
         return None
     except BaseException:
         os.close(lock)
         raise
+    if not same:
+        os.close(lock)
+        return None
     return lock
 
 

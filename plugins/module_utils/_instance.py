@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import time
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.pgtandem.replication.plugins.module_utils import _tls_files
+from ansible_collections.pgtandem.replication.plugins.module_utils._conf import last_values, parse_lines
 from ansible_collections.pgtandem.replication.plugins.module_utils._configuration import (
     FileChange,
     hba_change,
@@ -43,7 +44,13 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._errors impor
 from ansible_collections.pgtandem.replication.plugins.module_utils._hba import HbaRule, IdentRule
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import alone
-from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import Needs, compose, normalise
+from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import parse_lsn
+from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import (
+    Needs,
+    compose,
+    floor_values,
+    normalise,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import format_conninfo
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import (
     Login,
@@ -54,8 +61,9 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._server impor
     require_free_port,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._service import Service, service_of
+from ansible_collections.pgtandem.replication.plugins.module_utils._status_queries import replayed_position_statement
 from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import Tls, tls_changes, tls_settings
-from ansible_collections.pgtandem.replication.plugins.module_utils._versions import supports
+from ansible_collections.pgtandem.replication.plugins.module_utils._versions import floor_parameters, supports
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,12 @@ class InstanceRequest:
     listen_addresses: str = ""
     initdb_options: tuple[str, ...] = ()
     timeout: int = 300
+    #: Write the parameters alone: whom it follows, who may connect and the password file stay as they are.
+    only_parameters: bool = False
+    #: Whether a running server may be restarted; otherwise the result says what it waits for.
+    restart: bool = True
+    #: Where the primary was after it lowered parameters: only behind it may this standby go lower as well.
+    lowered_lsn: int | None = None
 
 
 @dataclass
@@ -101,6 +115,8 @@ class Report:
     actions: list[str] = field(default_factory=list)
     diff: list[dict[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    #: Parameters for which the server was not restarted, or would be.
+    restart_needed: list[str] = field(default_factory=list)
 
 
 def conninfo_of(host: Host, upstream: Upstream) -> str:
@@ -160,25 +176,64 @@ def _needs(host: Host, request: InstanceRequest, evidence: DirectoryEvidence) ->
 _LOWERING_SECONDS = 20.0
 
 
-def _await_lower_floors(host: Host, request: InstanceRequest, user: t.Mapping[str, str]) -> None:
-    """Wait until a running standby has heard that its upstream's parameters were lowered.
+def _await_lower_floors(
+    host: Host, request: InstanceRequest, user: t.Mapping[str, str], report: Report
+) -> dict[str, int]:
+    """Wait until a running standby has replayed that its primary's parameters were lowered.
 
-    The upstream writes them to the WAL when it starts, and only once that is replayed may this standby go lower. What
-    has not come by then (a delayed standby) is kept high, and lowered by a later run.
+    The primary writes them to the WAL when it starts, and only once that is replayed may this standby go lower. What
+    has not come by then is returned with the values to keep.
     """
-    if request.upstream is None or find_postmaster(host) is None:
-        return
-    allowed = {
-        name: int(user[name])
-        for name, floor in request.floors.items()
-        if user.get(name, "").isdigit() and int(user[name]) >= floor
-    }
+    if request.upstream is None or request.only_parameters or find_postmaster(host) is None:
+        return {}
+    elsewhere = settings_elsewhere(host)
+    wanted = floor_values(
+        host.instance.version,
+        compose(
+            version=host.instance.version,
+            user=user,
+            elsewhere=elsewhere,
+            needs=Needs(senders=request.senders, floors=request.floors),
+        ),
+        elsewhere,
+    )
+    managed = last_values(
+        parse_lines(host.files.read_text(host.instance.settings_file) or "", host.instance.settings_file)
+    )
+    written = floor_values(host.instance.version, {name: setting.value for name, setting in managed.items()}, elsewhere)
     deadline = time.monotonic() + _LOWERING_SECONDS
-    while allowed and time.monotonic() < deadline:
+    high: list[str] = []
+    while True:
         control = read_control_data(host)
-        if control is None or all(control.floors.get(name, 0) <= value for name, value in allowed.items()):
-            return
+        floors = control.floors if control is not None else {}
+        high = sorted(name for name, value in wanted.items() if floors.get(name, 0) > value)
+        lower = [name for name, value in wanted.items() if written[name] > value]
+        # A program that is newer than the server does not read its values; then the position alone tells.
+        if not high and (not lower or _has_replayed(host, request)):
+            return {}
+        if time.monotonic() >= deadline:
+            break
         time.sleep(0.2)
+    held = {name: written[name] for name in {*high, *lower} if written[name] > wanted[name]}
+    if held:
+        report.warnings.append(
+            f"{', '.join(sorted(held))} of this standby was not lowered: it has not replayed within "
+            f"{_LOWERING_SECONDS:g} seconds that its primary has less (a delayed standby, or paused replay). A later "
+            "run lowers it."
+        )
+    return held
+
+
+def _has_replayed(host: Host, request: InstanceRequest) -> bool:
+    """Whether a standby has replayed the position behind which its primary runs with less; true where none is known."""
+    if request.lowered_lsn is None:
+        return True
+    database = _open_when_up(host, request.login, 0)
+    if database is None:
+        return False
+    with database:
+        replayed = database.value(replayed_position_statement(database.version))
+    return replayed is None or parse_lsn(replayed) >= request.lowered_lsn
 
 
 def _check_running_port(host: Host) -> None:
@@ -194,6 +249,12 @@ def _check_running_port(host: Host) -> None:
 def _files(host: Host, request: InstanceRequest, values: t.Mapping[str, str], *, check_mode: bool) -> list[FileChange]:
     """Every file in the order in which it is safe to write them."""
     elsewhere = settings_elsewhere(host)
+    if request.only_parameters:
+        return [
+            change
+            for change in (settings_change(host, values), include_change(host))
+            if change is not None and change.needed
+        ]
     found: list[FileChange | None] = []
     if request.replication_password is not None and request.peers:
         found.append(
@@ -270,20 +331,28 @@ def waiting_for_restart(database: Database, names: t.Container[str]) -> list[str
     return [row["name"] for row in rows if row["name"] in names]
 
 
+def _ours(host: Host, change: FileChange | None, values: t.Mapping[str, str]) -> set[str]:
+    """The parameters for which a restart is ours to make: those of the managed file, those that it had until now, and
+    those for which standby and primary depend on each other."""
+    before = parse_lines((change.before if change is not None else None) or "", host.instance.settings_file)
+    return {*values, *(setting.name for setting in before), *floor_parameters(host.instance.version)}
+
+
 def _needs_restart_when_checked(
-    database: Database, change: FileChange | None, values: t.Mapping[str, str]
+    host: Host, database: Database, change: FileChange | None, values: t.Mapping[str, str]
 ) -> list[str]:
     """What check mode says of a settings file that is not written: the changed names that only a restart takes over."""
     if change is None:
         return []
-    rows = database.rows("SELECT name FROM pg_settings WHERE context = 'postmaster'")
-    fixed = {row["name"] for row in rows}
+    rows = database.rows("SELECT name, setting, boot_val FROM pg_settings WHERE context = 'postmaster'")
+    elsewhere = settings_elsewhere(host)
     before = set((change.before or "").splitlines())
-    changed = {line.split(" ", 1)[0] for line in change.after.splitlines() if line not in before}
+    changed = {line.split(" ", 1)[0] for line in before.symmetric_difference(change.after.splitlines())}
     return sorted(
-        name
-        for name in changed & fixed & set(values)
-        if database.value("SELECT setting FROM pg_settings WHERE name = %s", [name]) != values[name]
+        row["name"]
+        for row in rows
+        if row["name"] in changed
+        and row["setting"] != values.get(row["name"], elsewhere.get(row["name"], row["boot_val"]))
     )
 
 
@@ -335,10 +404,10 @@ def _configure_running(
             f"The server of {host.instance.data_directory} is still starting up (it replays WAL). Run again later."
         )
     restart_names: list[str]
+    ours = next((change for change in changes if change.path == host.instance.settings_file), None)
     with database:
         if check_mode:
-            change = next((change for change in changes if change.path == host.instance.settings_file), None)
-            restart_names = _needs_restart_when_checked(database, change, values)
+            restart_names = _needs_restart_when_checked(host, database, ours, values)
         else:
             hba = next((change for change in changes if "hba" in os.path.basename(change.path)), None)
             others = [change for change in changes if change is not hba]
@@ -351,13 +420,18 @@ def _configure_running(
                 _write_hba(host, hba, database)
             if changes:
                 _write_and_reload(host, others, database)
-            restart_names = waiting_for_restart(database, values)
+            restart_names = waiting_for_restart(database, _ours(host, ours, values))
     if changes:
         report.actions.append("reload the configuration")
     recovery = any(os.path.basename(change.path) == "recovery.conf" for change in changes) or _recovery_conf_waits(host)
-    if restart_names or recovery:
-        report.actions.append("restart the server for " + ", ".join(restart_names or ["recovery.conf"]))
-        if not check_mode:
+    waits = restart_names or (["recovery.conf"] if recovery else [])
+    if waits and not request.restart and not check_mode:
+        report.restart_needed = waits
+    elif waits:
+        report.actions.append("restart the server for " + ", ".join(waits))
+        if check_mode:
+            report.restart_needed = waits
+        else:
             service.restart()
             reopened = _open_when_up(host, request.login, request.timeout)
             if reopened is not None:
@@ -390,12 +464,23 @@ def _check_installed(host: Host) -> None:
 
 def _values(host: Host, request: InstanceRequest, evidence: DirectoryEvidence) -> dict[str, str]:
     """What our file of settings is to hold, as far as the other files say now."""
-    return compose(
+    values = compose(
         version=host.instance.version,
         user=normalise(request.parameters, host.instance.version),
         elsewhere=settings_elsewhere(host),
         needs=_needs(host, request, evidence),
     )
+    if not request.only_parameters:
+        return values
+    # Whom it follows, certificates, what is to go: all that waits for its own step of the run.
+    path = host.instance.settings_file
+    kept = last_values(parse_lines(host.files.read_text(path) or "", path))
+    ordered = floor_parameters(host.instance.version)
+    apart = ("primary_conninfo", "primary_slot_name")
+    return {
+        **{name: setting.value for name, setting in kept.items() if name not in ordered},
+        **{name: value for name, value in values.items() if name not in apart},
+    }
 
 
 def _check_overrides(host: Host, request: InstanceRequest, values: t.Mapping[str, str], report: Report) -> None:
@@ -426,7 +511,8 @@ def ensure_instance(host: Host, request: InstanceRequest, *, check_mode: bool) -
         return _result(host, evidence), report
     _check_installed(host)
     if not check_mode:
-        _await_lower_floors(host, request, user)
+        held = _await_lower_floors(host, request, user, report)
+        request = replace(request, floors={**request.floors, **held})
         evidence = look_at_directory(host)
     values = _values(host, request, evidence)
     # What the server would refuse is found before anything is made or written.
@@ -441,7 +527,7 @@ def ensure_instance(host: Host, request: InstanceRequest, *, check_mode: bool) -
     else:
         with alone(host, timeout=request.timeout):
             _configure(host, request, look_at_directory(host), report, check_mode=False)
-    return _result(host, look_at_directory(host)), report
+    return dict(_result(host, look_at_directory(host)), restart_needed=report.restart_needed), report
 
 
 def _configure(
@@ -490,4 +576,5 @@ def _result(host: Host, evidence: DirectoryEvidence) -> dict[str, t.Any]:
         "data_directory_state": classify(evidence).value,
         "system_identifier": evidence.control.system_identifier if evidence.control else None,
         "floors": dict(evidence.control.floors) if evidence.control else {},
+        "restart_needed": [],
     }

@@ -14,6 +14,7 @@ import typing as t
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
     PARAMETER_SPANS,
+    floor_defaults,
     floor_parameters,
     major_text,
     supports,
@@ -42,15 +43,6 @@ TUNABLES: dict[str, str] = {
     "max_standby_streaming_delay": "30s",
     "wal_receiver_status_interval": "10s",
     "hot_standby_feedback": "off",
-}
-
-#: The server's own defaults of what a standby must not have lower than its primary (19 doubled the locks).
-_FLOOR_DEFAULTS = {
-    "max_connections": 100,
-    "max_worker_processes": 8,
-    "max_wal_senders": 10,
-    "max_prepared_transactions": 0,
-    "max_locks_per_transaction": 64,
 }
 
 #: What a slot keeps for a standby that is away has an end, unless the user sets another: a standby can be copied anew,
@@ -108,7 +100,12 @@ def normalise(parameters: t.Mapping[str, t.Any], version: int) -> dict[str, str]
     return values
 
 
-def _number(text: str | None) -> int | None:
+def whole_number(text: str | None) -> int | None:
+    """A parameter's value where it is a whole number without a unit.
+
+    >>> whole_number("300"), whole_number("64MB"), whole_number(None)
+    (300, None, None)
+    """
     return int(text) if text is not None and re.match(r"^\d+$", text.strip()) else None
 
 
@@ -192,7 +189,7 @@ def compose(*, version: int, user: t.Mapping[str, str], elsewhere: t.Mapping[str
     if wal_level not in ("logical", wal_level_value(version, "replica")):
         values["wal_level"] = wal_level_value(version, "replica")
     for name in ("max_wal_senders", "max_replication_slots"):
-        if (_number(elsewhere.get(name)) or 0) < needs.senders:
+        if (whole_number(elsewhere.get(name)) or 0) < needs.senders:
             values[name] = str(max(10, needs.senders))
     if needs.listen_addresses and elsewhere.get("listen_addresses", "localhost") in ("localhost", "127.0.0.1", ""):
         values["listen_addresses"] = needs.listen_addresses
@@ -219,8 +216,8 @@ def compose(*, version: int, user: t.Mapping[str, str], elsewhere: t.Mapping[str
     values.update(user)
     for name in floor_parameters(version):
         floor = needs.floors.get(name, 0)
-        own = _number(values.get(name, elsewhere.get(name)))
-        if floor > (own if own is not None else _FLOOR_DEFAULTS[name]):
+        own = whole_number(values.get(name, elsewhere.get(name)))
+        if floor > (own if own is not None else floor_defaults(version)[name]):
             values[name] = str(floor)
     if supports(version, "standby_signal"):
         if needs.primary_conninfo is not None:
@@ -229,3 +226,14 @@ def compose(*, version: int, user: t.Mapping[str, str], elsewhere: t.Mapping[str
             values["primary_slot_name"] = needs.primary_slot_name
         values.update(needs.recovery)
     return values
+
+
+def floor_values(version: int, values: t.Mapping[str, str], elsewhere: t.Mapping[str, str]) -> dict[str, int]:
+    """What a standby must not have lower than its primary, as the managed file, other files or the server have it.
+
+    >>> floor_values(150000, {"max_connections": "300"}, {"max_worker_processes": "4"})["max_worker_processes"]
+    4
+    """
+    defaults = floor_defaults(version)
+    found = {name: whole_number(values.get(name, elsewhere.get(name))) for name in defaults}
+    return {name: defaults[name] if value is None else value for name, value in found.items()}

@@ -113,7 +113,8 @@ def _nearest(path: str) -> str:
     return path
 
 
-def _check_space(request: BaseBackupRequest, places: t.Sequence[Place]) -> None:
+def room_problems(request: BaseBackupRequest, places: t.Sequence[Place]) -> list[str]:
+    """Where there is not enough room for the copy, as clauses."""
     together: dict[int, list[Place]] = {}
     for place in places:
         together.setdefault(os.stat(_nearest(place.path)).st_dev, []).append(place)
@@ -127,6 +128,11 @@ def _check_space(request: BaseBackupRequest, places: t.Sequence[Place]) -> None:
                 f"{shown_bytes(place.bytes)} for {place.what} {place.path}" for place in members if place.bytes
             )
             problems.append(f"{shown_bytes(free)} is free, and the copy of {request.shown()} needs {shown}")
+    return problems
+
+
+def _check_space(request: BaseBackupRequest, places: t.Sequence[Place]) -> None:
+    problems = room_problems(request, places)
     if problems:
         raise ReplicationError(
             f"There is not enough room on this host: {'; '.join(problems)}. Make room, or name other folders "
@@ -135,7 +141,7 @@ def _check_space(request: BaseBackupRequest, places: t.Sequence[Place]) -> None:
         )
 
 
-def _check_elsewhere(host: Host, places: t.Sequence[Place]) -> tuple[Elsewhere, ...]:
+def _check_elsewhere(host: Host, places: t.Sequence[Place], leaving: t.Container[str] = ()) -> tuple[Elsewhere, ...]:
     directory = os.path.realpath(host.instance.data_directory)
     found = []
     for place in places:
@@ -151,7 +157,7 @@ def _check_elsewhere(host: Host, places: t.Sequence[Place]) -> tuple[Elsewhere, 
         if os.path.lexists(path) and not os.path.isdir(path):
             raise ReplicationError(f"{_begun(place.what)} {path} is not a folder. Nothing was copied.")
         entries = set(os.listdir(path)) - NOT_DATA if os.path.isdir(path) else set()
-        if entries:
+        if entries and os.path.realpath(path) not in leaving:
             advice = "Empty it yourself if nothing in it counts, or name another folder"
             if place.what.startswith("tablespace"):
                 advice += " in pgtandem_basebackup.tablespace_mapping, from its place on the upstream to one here"
@@ -282,6 +288,21 @@ def _check_versions(host: Host, request: BaseBackupRequest, upstream: Identity) 
         )
     check_knobs(request, client=client, server=upstream.version)
     return client
+
+
+def preflight_of_replacing(host: Host, request: BaseBackupRequest, leaving: t.Container[str]) -> list[str]:
+    """Find every reason not to replace a data directory by a copy, while it is still there and its server may run.
+
+    C(leaving) are the folders that will be out of the way. Returns where there is no room for both.
+    """
+    # The slot may be in use by the very standby that is to be replaced.
+    _check_upstream(request, again=True)
+    upstream = _login(request)
+    _check_versions(host, request, upstream)
+    places = places_of(request, host.instance.data_directory)
+    _check_elsewhere(host, places, leaving)
+    _check_writable(host, places)
+    return room_problems(request, places)
 
 
 def preflight(host: Host, request: BaseBackupRequest, *, again: bool = False) -> Ready:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import login_from
 from ansible_collections.pgtandem.replication.plugins.module_utils._configuration import configuration_problem
 from ansible_collections.pgtandem.replication.plugins.module_utils._database import Database
-from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import lsn_distance, parse_lsn
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import (
@@ -38,7 +39,9 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._status impor
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import supports
 
 #: Seconds between two looks while the server ends its recovery.
-TICK = 0.005
+TICK = 0.004
+#: Seconds until it is asked again.
+AGAIN = 0.05
 
 
 @dataclass(frozen=True)
@@ -190,11 +193,10 @@ def observe_promotion(host: Host, database: Database) -> PromoteEvidence:
     system = _system_identifier(database)
     if not database.value("SELECT pg_is_in_recovery()"):
         return PromoteEvidence(False, system)
-    row = database.row(
+    row = database.rows(
         f"SELECT pg_last_{wal}_receive_{lsn}()::text AS received, pg_last_{wal}_replay_{lsn}()::text AS replayed, "
         f"pg_is_{wal}_replay_paused() AS paused"
-    )
-    assert row is not None
+    )[0]
     # A version that has no such parameter keeps it in recovery.conf, where nobody can ask for it.
     delay = database.value("SELECT current_setting('recovery_min_apply_delay', true)")
     return PromoteEvidence(
@@ -233,16 +235,36 @@ def trigger(host: Host, database: Database) -> None:
     os.kill(postmaster.pid, signal.SIGUSR1)
 
 
-def await_end_of_recovery(database: Database, timeout: float) -> None:
-    """Wait until the server writes."""
+def promote_server(host: Host, database: Database, timeout: float) -> None:
+    """End the recovery, and return when the server writes.
+
+    It is asked again and again. The startup process hears the first call at once, but where its WAL receiver ended a
+    moment before it may be on its way into a sleep of up to wal_retrieve_retry_interval (5 s), from which only another
+    signal wakes it.
+    """
     deadline = time.monotonic() + timeout
+    asked = 0.0
     while database.value("SELECT pg_is_in_recovery()"):
-        if time.monotonic() >= deadline:
+        now = time.monotonic()
+        if now >= deadline:
             raise ReplicationError(
                 f"The promotion was asked for and has not ended within {timeout:g} seconds: the server replays what "
                 "WAL it has and goes on by itself. Run again to wait for it."
             )
+        if now - asked >= AGAIN:
+            try:
+                trigger(host, database)
+            except DatabaseError:
+                # It ended between the two statements, or something is wrong that the first call says.
+                if not asked:
+                    raise
+            asked = now
         time.sleep(TICK)
+    # What asked for it again may have come too late to be taken up; the server removes it only when it starts.
+    path = f"{host.instance.data_directory}/promote"
+    if os.path.exists(path):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
 
 
 def described_promotion(host: Host, database: Database) -> dict[str, t.Any]:
@@ -282,8 +304,7 @@ def promote_now(host: Host, request: PromoteRequest, *, check_mode: bool) -> dic
                 wal = "wal" if supports(database.version, "wal_names") else "xlog"
                 database.rows(f"SELECT pg_{wal}_replay_resume()")
             started = time.monotonic()
-            trigger(host, database)
-            await_end_of_recovery(database, request.timeout)
+            promote_server(host, database, request.timeout)
             result["seconds"] = round(time.monotonic() - started, 3)
             if request.checkpoint:
                 database.execute("CHECKPOINT")

@@ -18,7 +18,11 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._names import
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import quote_identifier
 from ansible_collections.pgtandem.replication.plugins.module_utils._scram import password_fits, verifier_kind
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import open_session
-from ansible_collections.pgtandem.replication.plugins.module_utils._versions import password_method, supports
+from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
+    REWIND_FUNCTIONS,
+    password_method,
+    supports,
+)
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -58,6 +62,8 @@ class RoleRequest:
     valid_until: str | None = None
     #: Leave an existing role's password alone.
     only_on_create: bool = False
+    #: Let it do what pg_rewind does on its source.
+    rewind: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,8 @@ class RoleEvidence:
     #: What the role owns or was granted, as the server describes it.
     dependents: tuple[str, ...] = ()
     is_own_session: bool = False
+    #: Functions of pg_rewind that the role may not run, as far as that was asked for.
+    rewind_missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,8 @@ class RolePlan:
     options: tuple[str, ...] = ()
     set_password: bool = False
     set_valid_until: bool = False
+    #: Functions to grant.
+    grants: tuple[str, ...] = ()
     blockers: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     #: The role once the plan is carried out.
@@ -126,6 +136,7 @@ def request_from(parameters: t.Mapping[str, t.Any]) -> RoleRequest:
         connection_limit=parameters["connection_limit"],
         valid_until=parameters["valid_until"] or None,
         only_on_create=parameters["update_password"] == "on_create",
+        rewind=parameters["rewind"],
     )
     check_name(request.name)
     if request.present and request.password is not None:
@@ -223,6 +234,8 @@ def _plan_present(request: RoleRequest, seen: RoleEvidence) -> RolePlan:
     if not state.exists:
         how = f"with a password as {seen.method}" if set_password else "without a password"
         words = [f"Create the role {name} with LOGIN and REPLICATION, {how}"]
+    if seen.rewind_missing:
+        words.append(f"Let the role {name} run the functions that pg_rewind uses")
     changed = not state.exists or bool(options) or set_valid_until or set_password
     return RolePlan(
         actions=tuple(words),
@@ -230,6 +243,7 @@ def _plan_present(request: RoleRequest, seen: RoleEvidence) -> RolePlan:
         options=tuple(options),
         set_password=set_password,
         set_valid_until=set_valid_until,
+        grants=seen.rewind_missing,
         warnings=_warnings(name, after, made=not state.exists),
         after=after,
     )
@@ -337,6 +351,7 @@ def observe_role(database: Database, request: RoleRequest) -> RoleEvidence:
     )
     method = password_method(row["password_encryption"])
     in_recovery = bool(row["in_recovery"])
+    wanted = REWIND_FUNCTIONS if request.rewind and supports(database.version, "rewind_by_role") else ()
     if row["oid"] is None:
         return RoleEvidence(
             RoleState(False),
@@ -344,6 +359,7 @@ def observe_role(database: Database, request: RoleRequest) -> RoleEvidence:
             in_recovery=in_recovery,
             valid_until=row["valid_until_wanted"],
             valid_until_passed=row["valid_until_passed"],
+            rewind_missing=wanted,
         )
     stored = row["rolpassword"]
     evidence = RoleEvidence(
@@ -367,6 +383,7 @@ def observe_role(database: Database, request: RoleRequest) -> RoleEvidence:
         valid_until_fits=row["valid_until_fits"],
         valid_until=row["valid_until_wanted"],
         valid_until_passed=row["valid_until_passed"],
+        rewind_missing=missing_functions(database, request.name, wanted),
     )
     if request.present:
         return evidence
@@ -376,6 +393,18 @@ def observe_role(database: Database, request: RoleRequest) -> RoleEvidence:
         dependents=_dependents(database, row["oid"]),
         is_own_session=row["own_user"] == request.name,
     )
+
+
+def missing_functions(database: Database, role: str, functions: t.Sequence[str]) -> tuple[str, ...]:
+    """Those of the functions that a role may not run."""
+    if not functions:
+        return ()
+    rows = database.rows(
+        "SELECT f.signature FROM unnest(%s::text[]) AS f(signature) "
+        "WHERE NOT has_function_privilege(%s, f.signature, 'EXECUTE') ORDER BY 1",
+        [list(functions), role],
+    )
+    return tuple(row["signature"] for row in rows)
 
 
 def _senders(database: Database, oid: str) -> tuple[str, ...]:
@@ -443,6 +472,8 @@ def shown_state(name: str, state: RoleState) -> dict[str, t.Any]:
 def role_diff(name: str, before: RoleState, plan: RolePlan) -> dict[str, t.Any]:
     """Before and after without secrets."""
     old, new = shown_state(name, before), shown_state(name, plan.after)
+    if plan.grants:
+        old["rewind"], new["rewind"] = False, True
     for values, note in ((old, ""), (new, ", new" if plan.set_password else "")):
         if values["exists"]:
             kind = values.pop("password_stored_as")
@@ -470,12 +501,29 @@ def manage_role(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
         if plan.blockers:
             raise ReplicationError(" ".join(plan.blockers))
         queries: list[str] = []
-        if plan.verb and not module.check_mode:
-            queries.append(apply_plan(database, request, plan, evidence.method, module.no_log_values))
+        if plan.verb:
+            queries.append(
+                build_statement(request, plan, HIDDEN).shown
+                if module.check_mode
+                else apply_plan(database, request, plan, evidence.method, module.no_log_values)
+            )
+        if plan.grants:
+            queries.append(grant_statement(request.name, plan.grants))
+            if not module.check_mode:
+                database.execute("SET synchronous_commit = local")
+                database.execute(queries[-1])
+        if queries and not module.check_mode:
             plan = replace(plan, after=observe_role(database, request).state)
-        elif plan.verb:
-            queries.append(build_statement(request, plan, HIDDEN).shown)
     return report(module, request, evidence.state, plan, queries)
+
+
+def grant_statement(name: str, functions: t.Iterable[str]) -> str:
+    """What lets a role that is no superuser be pg_rewind's on its source (manual, pg_rewind).
+
+    >>> grant_statement("replica", ["pg_catalog.pg_stat_file(text,boolean)"])
+    'GRANT EXECUTE ON FUNCTION pg_catalog.pg_stat_file(text,boolean) TO "replica"'
+    """
+    return f"GRANT EXECUTE ON FUNCTION {', '.join(functions)} TO {quote_identifier(name)}"
 
 
 def explained(error: DatabaseError) -> DatabaseError:
@@ -519,7 +567,7 @@ def report(
     for warning in plan.warnings:
         module.warn(warning)
     result: dict[str, t.Any] = {
-        "changed": bool(plan.verb),
+        "changed": bool(plan.verb or plan.grants),
         "role": shown_state(request.name, plan.after),
         "actions": list(plan.actions),
         "queries": queries,

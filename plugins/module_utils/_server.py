@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import time
 import typing as t
@@ -16,6 +17,8 @@ import typing as t
 from ansible_collections.pgtandem.replication.plugins.module_utils._control_data import ControlData, parse_control_data
 from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import (
     INCOMING_MARKER,
+    REWIND_FOLDER,
+    REWIND_STATE,
     DirectoryEvidence,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._database import Database, Target, connect
@@ -103,7 +106,20 @@ def look_at_directory(host: Host, *, control: ControlData | None = None) -> Dire
         control=(control or read_control_data(host)) if version else None,
         signal_files=tuple(name for name in SIGNAL_FILES if name in entries),
         running_pid=postmaster.pid if postmaster else None,
+        rewind_phase=str(read_rewind_state(host).get("phase") or "unknown")
+        if os.path.exists(f"{directory}{REWIND_FOLDER}/{REWIND_STATE}")
+        else None,
     )
+
+
+def read_rewind_state(host: Host) -> dict[str, t.Any]:
+    """What a rewind noted beside the data directory, empty where there is nothing or it is damaged."""
+    text = host.files.read_text(f"{host.instance.data_directory}{REWIND_FOLDER}/{REWIND_STATE}")
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 @contextlib.contextmanager

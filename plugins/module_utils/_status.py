@@ -18,6 +18,7 @@ import re
 import typing as t
 from enum import Enum
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._aside import read_journal
 from ansible_collections.pgtandem.replication.plugins.module_utils._conf import last_values, parse_lines, read_settings
 from ansible_collections.pgtandem.replication.plugins.module_utils._control_data import ControlData
 from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import (
@@ -37,7 +38,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._errors impor
 from ansible_collections.pgtandem.replication.plugins.module_utils._files import Files
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._layout import HostFacts
-from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import lsn_distance, parse_lsn
+from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import format_lsn, lsn_distance, parse_lsn
 from ansible_collections.pgtandem.replication.plugins.module_utils._processes import (
     Postmaster,
     children_of,
@@ -65,7 +66,9 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._status_queri
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import look
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
+    NEWEST,
     STANDBY_SETTINGS,
+    floor_parameters,
     major_text,
     supports,
 )
@@ -75,6 +78,14 @@ Status = t.Dict[str, t.Any]
 #: Programs that replication needs on a host, of the server and of the client.
 SERVER_PROGRAMS = ("initdb", "pg_controldata", "pg_ctl", "postgres")
 CLIENT_PROGRAMS = ("pg_basebackup", "pg_rewind", "psql")
+
+#: What a run needs to know of the files before it can say what a server will run with.
+CONFIGURED_SETTINGS = (
+    *floor_parameters(NEWEST),
+    "max_replication_slots",
+    "synchronous_commit",
+    "synchronous_standby_names",
+)
 
 
 class Position(Enum):
@@ -102,7 +113,14 @@ def empty_status() -> Status:
         "instance_error": None,
         "installed": False,
         "missing_programs": [],
-        "data_directory": {"path": None, "state": None, "description": None, "signal_files": [], "error": None},
+        "data_directory": {
+            "path": None,
+            "state": None,
+            "description": None,
+            "signal_files": [],
+            "error": None,
+            "set_aside": None,
+        },
         "control": None,
         "running": False,
         "postmaster": None,
@@ -114,6 +132,7 @@ def empty_status() -> Status:
         "role": None,
         "timeline": None,
         "timeline_history": None,
+        "oldest_wal_lsn": None,
         "system_identifier": None,
         "upstream": None,
         "positions": dict.fromkeys(("current", "flush", "insert", "receive", "replay", "replay_timestamp")),
@@ -124,6 +143,7 @@ def empty_status() -> Status:
         "settings": dict.fromkeys(SETTINGS),
         "pending_restart": [],
         "stale_settings": [],
+        "configured": None,
         "patroni": None,
         "replication_rules": None,
         "processes": [],
@@ -448,11 +468,16 @@ def _fill_files(status: Status, host: Host) -> None:
     instance, files = host.instance, host.files
     try:
         status["stale_settings"] = _stale_settings(host)
+        status["configured"] = _configured(host)
+        status["data_directory"]["set_aside"] = _set_aside(host)
         status["patroni"] = _patroni(host)
         if status["role"] == "standby" and not (status["wal_receiver"] or {}).get("received_tli"):
             status["timeline"] = _timeline_followed(files, instance.data_directory, status)
         if status["timeline"] is not None:
             status["timeline_history"] = _timeline_history(files, instance.data_directory, status["timeline"])
+        segment_bytes = (status["control"] or {}).get("wal_segment_bytes")
+        if segment_bytes:
+            status["oldest_wal_lsn"] = oldest_wal_lsn(_wal_files(files, instance.data_directory), segment_bytes)
         conninfo = None
         if status["role"] == "standby":
             conninfo = status["settings"]["primary_conninfo"] or _conninfo_on_disk(host)
@@ -507,6 +532,45 @@ def _stale_settings(host: Host) -> list[dict[str, t.Any]]:
         }
         for name, setting in sorted(stale.items())
     ]
+
+
+def _configured(host: Host) -> dict[str, t.Any]:
+    """What the files say of the parameters whose change has an order, by who wrote it: a plan is made from it."""
+    instance = host.instance
+    found = read_settings(instance.main_file, host.files)
+    auto = parse_lines(host.files.read_text(instance.auto_file) or "", instance.auto_file)
+    places = {
+        "managed": last_values(setting for setting in found if setting.path == instance.settings_file),
+        "elsewhere": last_values(found, without=instance.settings_file),
+        "auto": last_values(auto),
+    }
+    return {
+        place: {name: values[name].value for name in CONFIGURED_SETTINGS if name in values}
+        for place, values in places.items()
+    }
+
+
+def _set_aside(host: Host) -> dict[str, t.Any] | None:
+    """Where an older data directory of this instance lies, and whether the new one has been proven since."""
+    journal = read_journal(host)
+    return {"path": journal["moves"][0][1], "proven": journal["proven"]} if journal else None
+
+
+def _wal_files(files: Files, directory: str) -> list[str]:
+    return files.list_names(f"{directory}/pg_wal") or files.list_names(f"{directory}/pg_xlog")
+
+
+def oldest_wal_lsn(names: t.Iterable[str], segment_bytes: int) -> str | None:
+    """Where the oldest WAL file begins that is there, of whatever timeline.
+
+    >>> oldest_wal_lsn(["000000010000000000000007", "000000020000000100000005", "archive_status"], 16 * 1024 * 1024)
+    '0/7000000'
+    """
+    found = [name[8:] for name in names if re.match(r"^[0-9A-F]{24}$", name)]
+    if not found:
+        return None
+    first = min(found)
+    return format_lsn((int(first[:8], 16) << 32) + int(first[8:], 16) * segment_bytes)
 
 
 def _patroni(host: Host) -> str | None:

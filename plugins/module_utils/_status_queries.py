@@ -276,3 +276,9 @@ def current_position_statement(version: int) -> str:
     """The position that a primary has reached."""
     function = "pg_current_wal_lsn" if supports(version, "wal_names") else "pg_current_xlog_location"
     return f"SELECT {function}()::text"
+
+
+def replayed_position_statement(version: int) -> str:
+    """The position up to which a standby has replayed."""
+    function = "pg_last_wal_replay_lsn" if supports(version, "wal_names") else "pg_last_xlog_replay_location"
+    return f"SELECT {function}()::text"

@@ -47,9 +47,21 @@ class Tls:
     client_key: str = ""
 
     @classmethod
-    def from_parameters(cls, values: t.Mapping[str, t.Any] | None) -> Tls | None:
-        """From a module's option C(tls)."""
-        return None if values is None else cls(**{name: value for name, value in values.items() if value is not None})
+    def from_parameters(cls, parameters: t.Mapping[str, t.Any]) -> Tls | None:
+        """From a module's options C(tls), C(tls_key) and C(tls_client_key)."""
+        said = parameters["tls"]
+        if said is None:
+            return None
+        in_place = said["in_place"]
+        return cls(
+            in_place=in_place,
+            wants_client=said["wants_client"],
+            authority=said["authority"] or "",
+            certificate=said["certificate"] or "",
+            key=(said["key_file"] if in_place else parameters["tls_key"]) or "",
+            client_certificate=said["client_certificate"] or "",
+            client_key=(said["client_key_file"] if in_place else parameters["tls_client_key"]) or "",
+        )
 
 
 def _path(host: Host, name: str) -> str:

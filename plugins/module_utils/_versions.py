@@ -83,6 +83,12 @@ FEATURES: dict[str, Span] = {
     "temporary_slot_in_backup": Span(100000),
     # The fifth parameter that a standby must not have lower than its primary (manual, 26.4.3 Administrator's overview).
     "senders_in_hot_standby": Span(120000),
+    # max_locks_per_transaction is 128 where nobody sets it (release notes 19).
+    "doubled_locks": Span(190000),
+    # synchronous_standby_names waits for several (release notes 9.6), and knows FIRST and ANY (10).
+    "several_sync_standbys": Span(90600),
+    "sync_keywords": Span(100000),
+    "remote_apply": Span(90600),
     # restore_command is taken over by a reload (release notes 14).
     "restore_command_by_reload": Span(140000),
     # ssl and its files are taken over by a reload (release notes 10).
@@ -98,10 +104,27 @@ FEATURES: dict[str, Span] = {
     "basebackup_slot": Span(90600),
     "basebackup_no_sync": Span(100000),
     "basebackup_sync_method": Span(170000),
+    # pg_rewind logs in to its source as a role with four grants; before that only as a superuser (release notes 11).
+    "rewind_by_role": Span(110000),
+    # It would recover a target that was not shut down cleanly, unless it is told not to (release notes 13).
+    "rewind_ensures_shutdown": Span(130000),
+    # The source may be a standby (release notes 14).
+    "rewind_from_standby": Span(140000),
+    # It looks at the source's timeline itself; before, it went by the source's last checkpoint (release notes 16).
+    "rewind_sees_promotion": Span(160000),
     # What a replication connection can be asked about a slot.
     "read_replication_slot": Span(150000),
     "list_wal_directory": Span(100000),
 }
+
+
+#: What a role that is no superuser needs for pg_rewind on its source (manual, pg_rewind, Notes).
+REWIND_FUNCTIONS = (
+    "pg_catalog.pg_ls_dir(text,boolean,boolean)",
+    "pg_catalog.pg_read_binary_file(text)",
+    "pg_catalog.pg_read_binary_file(text,bigint,bigint,boolean)",
+    "pg_catalog.pg_stat_file(text,boolean)",
+)
 
 
 class Replaced(t.NamedTuple):
@@ -315,6 +338,22 @@ def floor_parameters(version: int) -> tuple[str, ...]:
         "max_worker_processes",
     )
     return common + (("max_wal_senders",) if supports(version, "senders_in_hot_standby") else ())
+
+
+def floor_defaults(version: int) -> dict[str, int]:
+    """What these parameters are where no file names them; C(max_connections) is also what initdb writes.
+
+    >>> floor_defaults(150000)["max_locks_per_transaction"], floor_defaults(190000)["max_locks_per_transaction"]
+    (64, 128)
+    """
+    defaults = {
+        "max_connections": 100,
+        "max_worker_processes": 8,
+        "max_wal_senders": 10,
+        "max_prepared_transactions": 0,
+        "max_locks_per_transaction": 128 if supports(version, "doubled_locks") else 64,
+    }
+    return {name: defaults[name] for name in floor_parameters(version)}
 
 
 def password_method(password_encryption: str) -> str:

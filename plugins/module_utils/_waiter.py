@@ -39,7 +39,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._promote impo
     described_promotion,
     observe_promotion,
     plan_promotion,
-    trigger,
+    promote_server,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import open_session
 from ansible_collections.pgtandem.replication.plugins.module_utils._slot import (
@@ -67,7 +67,7 @@ ENDS = (PROMOTED, CANCELLED, EXPIRED, FAILED)
 
 #: Seconds between two looks: until the token is shown, and from then on.
 IDLE_TICK = 0.02
-TICK = 0.002
+TICK = 0.004
 #: Seconds for which the received WAL must stand still, without a WAL receiver, until what is not replayed yet is left
 #: to the promotion, which replays it first.
 STILL = 0.2
@@ -259,11 +259,10 @@ class Waiter:
         if not supports(database.version, "wal_names"):
             self._names = ("xlog", "location")
         self._timeline = int(database.value("SELECT received_tli FROM pg_stat_wal_receiver") or 0)
-        row = database.row(
+        row = database.rows(
             "SELECT (SELECT setting::bigint FROM pg_settings WHERE name = 'wal_block_size') AS page, "
             "pg_size_bytes(current_setting('wal_segment_size')) AS segment"
-        )
-        assert row is not None
+        )[0]
         self._page_size, self._segment_size = int(row["page"]), int(row["segment"])
         seen = observe_promotion(self._host, database)
         plan = plan_promotion(self._request, seen, waiting=True)
@@ -297,8 +296,7 @@ class Waiter:
         deadline = started + self._patience
         before, since = "", started
         while not self._stop:
-            row = database.row(statement)
-            assert row is not None
+            row = database.rows(statement)[0]
             now = time.monotonic()
             shown = bool(row["shown"])
             if shown != self._note.content["shown"]:
@@ -346,14 +344,7 @@ class Waiter:
         # From here on it is not stopped half-way.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         started = time.monotonic()
-        trigger(self._host, database)
-        deadline = started + self._request.timeout
-        while database.value("SELECT pg_is_in_recovery()"):
-            if time.monotonic() >= deadline:
-                raise ReplicationError(
-                    f"The promotion was asked for and has not ended within {self._request.timeout:g} seconds"
-                )
-            time.sleep(TICK)
+        promote_server(self._host, database, self._request.timeout)
         done = time.time()
         self._note.write(
             state=PROMOTED,

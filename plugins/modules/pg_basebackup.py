@@ -12,7 +12,7 @@ version_added: 1.0.0
 description:
   - Copies a running server into an absent or empty data directory, as the first step of making a standby.
   - Does nothing where the directory is a standby of that system already, and refuses every other directory with
-    the state that it found; it never removes or overwrites anything that it did not make itself.
+    the state that it found; without O(replace) it never removes or overwrites anything that it did not make itself.
   - The copy runs as a job of the database host's own (a systemd scope where the module runs as root and systemd is
     there, a detached process otherwise), so it goes on when the connection, the play or the controller ends. The next
     run finds it, waits for its end and takes it over. Several runs at once make one copy.
@@ -66,15 +66,21 @@ options:
       certificate:
         description: The server's certificate, in PEM, and those that lead from it to the authority.
         type: str
-      key:
-        description: Its private key, in PEM, without a passphrase.
-        type: str
+      key_file:
+        description: With O(tls.in_place), the file of its private key, without a passphrase.
+        type: path
       client_certificate:
         description: The certificate that this host shows to its upstream.
         type: str
-      client_key:
-        description: Its private key.
-        type: str
+      client_key_file:
+        description: With O(tls.in_place), the file of its private key.
+        type: path
+  tls_key:
+    description: The private key of O(tls.certificate), in PEM, without a passphrase.
+    type: str
+  tls_client_key:
+    description: The private key of O(tls.client_certificate).
+    type: str
   tls_plan:
     description:
       - What the roles know of O(tls). On the controller it becomes O(tls), with certificates that are read or made
@@ -151,6 +157,19 @@ options:
         connection tells sizes, so the room is not checked, which RV(note) says.
     type: dict
     default: {}
+  replace:
+    description:
+      - What becomes of a standby, a stopped primary or a half rewound directory of the same system that is there.
+        V(no) refuses what is no standby, V(aside) renames it and its tablespaces (their names with C(.pgtandem-aside))
+        until M(pgtandem.replication.pg_set_aside) deletes it or brings it back.
+      - V(delete) also deletes it before the copy begins, where it cannot be set aside - there is no room for both, or
+        it is a file system of its own.
+      - Everything that a copy needs is tried before. A running primary and another system are refused in any case.
+      - Give it only where that host was named to be copied anew; each run replaces what it finds, unless an earlier
+        run's copy still waits for C(pg_set_aside).
+    type: str
+    choices: ["no", aside, delete]
+    default: "no"
   wait_timeout:
     description:
       - How many seconds to wait for the end of the copy. By default until its end; V(0) returns as soon as it runs.
@@ -293,7 +312,7 @@ note:
 
 import typing as t
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import tls_option
+from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import tls_arguments
 from ansible_collections.pgtandem.replication.plugins.module_utils._backup_command import BaseBackupRequest
 from ansible_collections.pgtandem.replication.plugins.module_utils._basebackup import Waiting, seed
 from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import connection_option_problems
@@ -315,7 +334,7 @@ def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
     )
     if problems:
         raise ReplicationError(" ".join(problems))
-    tls = Tls.from_parameters(parameters["tls"])
+    tls = Tls.from_parameters(parameters)
     placed = [] if module.check_mode else place(host, tls)
     result = seed(
         host,
@@ -338,6 +357,7 @@ def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
             sync_method=parameters["sync_method"] or None,
             system_identifier=parameters["system_identifier"] or None,
             upstream_status=parameters["upstream_status"],
+            replace=parameters["replace"],
             options={str(name): str(value) for name, value in parameters["upstream_options"].items()},
         ),
         check_mode=module.check_mode,
@@ -360,8 +380,7 @@ def main() -> None:
             "upstream_user": {"type": "str", "default": "replica"},
             "upstream_password": {"type": "str", "no_log": True},
             "upstream_options": {"type": "dict", "default": {}},
-            "tls": tls_option(),
-            "tls_plan": {"type": "dict", "default": {}},
+            **tls_arguments(),
             "application_name": {"type": "str", "default": "pgtandem"},
             "slot": {"type": "str"},
             "checkpoint": {"type": "str", "choices": ["fast", "spread"], "default": "fast"},
@@ -379,6 +398,7 @@ def main() -> None:
             "sync_method": {"type": "str", "choices": ["fsync", "syncfs"]},
             "system_identifier": {"type": "str"},
             "upstream_status": {"type": "dict", "default": {}},
+            "replace": {"type": "str", "choices": ["no", "aside", "delete"], "default": "no"},
             "wait_timeout": {"type": "float"},
             "job": {"type": "str"},
         },

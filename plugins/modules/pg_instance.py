@@ -111,6 +111,22 @@ options:
     description: Values of the upstream's parameters that this instance must not have lower.
     type: dict
     default: {}
+  lowered_lsn:
+    description:
+      - Where the primary's WAL was after it began to run with less of O(floors). A standby waits up to 20 seconds until
+        it has replayed that and its control file says so; what it has not heard of by then it keeps high.
+    type: str
+  only_parameters:
+    description:
+      - Write the parameters alone. Whom the instance follows, C(pg_hba.conf) and the password file stay as they are.
+    type: bool
+    default: false
+  restart:
+    description:
+      - Whether a running server is restarted where a parameter asks for it. Otherwise the files are written and loaded,
+        RV(restart_needed) says what waits, and the same task with V(true) restarts.
+    type: bool
+    default: true
   recovery:
     description:
       - Settings of recovery under the server's names, such as C(restore_command) and C(recovery_min_apply_delay). They
@@ -140,15 +156,21 @@ options:
       certificate:
         description: The server's certificate, in PEM, and those that lead from it to the authority.
         type: str
-      key:
-        description: Its private key, in PEM, without a passphrase.
-        type: str
+      key_file:
+        description: With O(tls.in_place), the file of its private key, without a passphrase.
+        type: path
       client_certificate:
         description: The certificate that this host shows to its upstream.
         type: str
-      client_key:
-        description: Its private key.
-        type: str
+      client_key_file:
+        description: With O(tls.in_place), the file of its private key.
+        type: path
+  tls_key:
+    description: The private key of O(tls.certificate), in PEM, without a passphrase.
+    type: str
+  tls_client_key:
+    description: The private key of O(tls.client_certificate).
+    type: str
   tls_plan:
     description:
       - What the roles know of O(tls). On the controller it becomes O(tls), with certificates that are read or made
@@ -263,6 +285,12 @@ floors:
   returned: success
   type: dict
   sample: {max_connections: 100}
+restart_needed:
+  description: Parameters that wait for a restart, without O(restart) or in check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: [max_connections]
 """
 
 import typing as t
@@ -270,7 +298,7 @@ import typing as t
 from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import (
     login_from,
     login_options,
-    tls_option,
+    tls_arguments,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import connection_option_problems
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
@@ -281,6 +309,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._instance imp
     ensure_instance,
     stop_instance,
 )
+from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import parse_lsn
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
 from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import as_text
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import alone_with_cluster
@@ -316,13 +345,16 @@ def request_from(parameters: t.Mapping[str, t.Any]) -> InstanceRequest:
         replication_user=parameters["replication_user"],
         replication_password=parameters["replication_password"],
         senders=parameters["senders"],
-        tls=Tls.from_parameters(parameters["tls"]),
+        tls=Tls.from_parameters(parameters),
         ident_rules=tuple(IdentRule(**rule) for rule in parameters["ident_rules"]),
         recovery={str(name): as_text(value) for name, value in parameters["recovery"].items()},
         floors={str(name): int(value) for name, value in parameters["floors"].items()},
         listen_addresses=parameters["listen_addresses"],
         initdb_options=tuple(parameters["initdb_options"]),
         timeout=parameters["timeout"],
+        only_parameters=parameters["only_parameters"],
+        restart=parameters["restart"],
+        lowered_lsn=parse_lsn(parameters["lowered_lsn"]) if parameters["lowered_lsn"] else None,
     )
 
 
@@ -351,6 +383,7 @@ def main() -> None:
         job,
         dict(
             login_options(),
+            **tls_arguments(),
             state={"type": "str", "choices": ["started", "stopped"], "default": "started"},
             upstream={
                 "type": "dict",
@@ -389,9 +422,10 @@ def main() -> None:
             replication_password={"type": "str", "no_log": True},
             senders={"type": "int", "default": 0},
             floors={"type": "dict", "default": {}},
+            lowered_lsn={"type": "str"},
+            only_parameters={"type": "bool", "default": False},
+            restart={"type": "bool", "default": True},
             recovery={"type": "dict", "default": {}},
-            tls=tls_option(),
-            tls_plan={"type": "dict", "default": {}},
             ident_rules={
                 "type": "list",
                 "elements": "dict",

@@ -124,10 +124,19 @@ node:
     slots:
       description: Its C(pgtandem_slots).
       type: bool
+    reseed:
+      description: Its C(pgtandem_reseed).
+      type: raw
+    reseed_mode:
+      description: Its C(pgtandem_reseed_mode).
+      type: str
     parameters:
       description: Its C(pgtandem_parameters).
       type: dict
       sample: {max_connections: 200}
+    synchronous:
+      description: Its C(pgtandem_synchronous).
+      type: dict
     connection_options:
       description: Its C(pgtandem_connection_options).
       type: dict

@@ -11,8 +11,8 @@ short_description: Manage the login role that standbys use for replication
 version_added: 1.0.0
 description:
   - Creates a role with C(LOGIN) and C(REPLICATION) and nothing more, and grants these two to a role that lacks them.
-    Nothing else is ever granted, and nothing is ever taken away; a role that has more than replication needs is named
-    in a warning.
+    Nothing else is ever granted but what O(rewind) asks for, and nothing is ever taken away; a role that has more than
+    replication needs is named in a warning.
   - Compares O(password) with the stored verifier, SCRAM or md5, so that a second run changes nothing. Where the server
     makes SCRAM verifiers (its C(password_encryption)), a password that is stored as md5 is stored anew.
   - The verifier is made on the host that runs the module, so the password itself is never part of a statement. The
@@ -69,7 +69,16 @@ options:
         V(infinity).
       - Left out, it stays as it is.
     type: str
+  rewind:
+    description:
+      - Let the role also be C(pg_rewind)'s on a server that another one is rewound from, with EXECUTE on the four
+        functions that the manual names. They read files of the data directory, as a base backup does. Version 11 and
+        newer; before that only a superuser can.
+      - Functions are granted in O(login_db), which is the database that C(pg_rewind) has to log in to.
+    type: bool
+    default: false
 seealso:
+  - module: pgtandem.replication.pg_rewind
   - module: pgtandem.replication.pg_replication_slot
   - name: Role attributes
     description: What LOGIN and REPLICATION allow.
@@ -160,6 +169,7 @@ def main() -> None:
             state={"type": "str", "choices": ["present", "absent"], "default": "present"},
             connection_limit={"type": "int"},
             valid_until={"type": "str"},
+            rewind={"type": "bool", "default": False},
         ),
     )
 

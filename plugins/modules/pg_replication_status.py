@@ -281,6 +281,12 @@ replication:
           type: list
           elements: str
           sample: [standby.signal]
+        set_aside:
+          description:
+            - Where an older data directory of this instance was set aside (C(path)), and whether the new one has been
+              C(proven) since. Null where there is none.
+          type: dict
+          sample: {path: /var/lib/postgresql/15/main.pgtandem-aside, proven: false}
         error:
           description: Why it could not be read.
           type: str
@@ -372,6 +378,10 @@ replication:
       type: list
       elements: dict
       sample: [{timeline: 1, lsn: 0/3000148, reason: no recovery target specified}]
+    oldest_wal_lsn:
+      description: Where the oldest WAL file begins that is there; a standby further behind cannot catch up.
+      type: str
+      sample: 0/3000000
     system_identifier:
       description: The number that all copies of one cluster share, as text.
       type: str
@@ -715,6 +725,22 @@ replication:
           description: Line.
           type: int
           sample: 3
+    configured:
+      description:
+        - What the configuration files say of the parameters whose change has an order; RV(replication.settings) has
+          what runs. Null where the files were not read.
+      type: dict
+      contains:
+        managed:
+          description: In the collection's own file.
+          type: dict
+          sample: {max_connections: "300"}
+        elsewhere:
+          description: In the other files, of which the last one counts.
+          type: dict
+        auto:
+          description: In C(postgresql.auto.conf), where C(ALTER SYSTEM) writes; it wins over the others.
+          type: dict
     patroni:
       description: The configuration file that Patroni writes, where Patroni runs this instance.
       type: str

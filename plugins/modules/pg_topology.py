@@ -26,11 +26,43 @@ options:
     type: list
     elements: str
     default: []
+  dead:
+    description: Hosts that are known to be dead, so that a standby which still believes to stream from one counts for
+      nothing.
+    type: list
+    elements: str
+    default: []
+  follow:
+    description: Go on with the live primary where it is not the inventory's, whatever C(pgtandem_on_role_change) says.
+    type: bool
+    default: false
+  leaving:
+    description: Hosts that are about to leave their clusters. The plans are those of the clusters without them.
+    type: list
+    elements: str
+    default: []
   others:
     description: Results of M(pgtandem.replication.pg_node) for hosts that are not part of the play.
     type: list
     elements: dict
     default: []
+  raised:
+    description:
+      - Instead of settling the topology, see that every running standby of this host's cluster has at least these
+        values, from the facts C(pgtandem_node); fails where one has not.
+    type: dict
+    default: {}
+  rejoin:
+    description:
+      - Hosts that are to come back as standbys, an old primary for instance. Their plan then says how, and what they
+        are now stops nobody.
+    type: list
+    elements: str
+    default: []
+  stop_old_primary:
+    description: Whether a server of O(rejoin) may be stopped that runs as a second primary.
+    type: bool
+    default: false
   show:
     description:
       - Print the topology as a tree instead of settling it, as the servers say it themselves, from the facts
@@ -78,6 +110,13 @@ topology:
           (C(quorum), without which nothing may be promoted or deleted), and what O(accept) let through (C(accepted)).
       type: dict
       sample: {main: {primary: pg1, unread: [], quorum: true, accepted: []}}
+    parameter_plan:
+      description: Which hosts restart for parameters that have an order, in that order, and why; it is also printed.
+      type: list
+      elements: str
+      sample:
+        - cluster main  parameters in order, one restart after the other
+        - "  1. pg2 restarts: max_connections 100 -> 300 (before its primary, since a standby must not have less)"
     notes:
       description: What the user should know, which is also shown as warnings.
       type: list

@@ -61,6 +61,13 @@ def _seen(node: Node) -> t.Iterator[Found]:
         )
     if state_of(node) in ("foreign", "partial"):
         yield "host-directory", f"{described(node)}.", "Move it away, or name another pgtandem_data_directory."
+    if state_of(node) == "rewinding":
+        yield (
+            "host-rewinding",
+            f"{described(node)}.",
+            f"Let rejoin.yml go on with it (--limit {node['name']}), or name the host in pgtandem_reseed to have it "
+            "copied anew.",
+        )
     if not status["host"]["psycopg"] and not node["manage_packages"]:
         yield (
             "host-psycopg",

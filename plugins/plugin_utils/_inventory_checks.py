@@ -12,6 +12,7 @@ import typing as t
 from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import unmet_session_attribute
 from ansible_collections.pgtandem.replication.plugins.module_utils._names import slot_name
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, Problem, named
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._synchronous import synchronous_problems
 
 #: While its base backup runs a standby takes two WAL senders: one for the copy, one for the WAL meanwhile.
 SENDERS_EACH = 2
@@ -24,7 +25,14 @@ def senders_needed(nodes: t.Sequence[Node]) -> int:
 
 def inventory_problems(cluster: str, nodes: t.Sequence[Node], passwords: t.Mapping[str, str]) -> list[Problem]:
     """Every reason to stop that the inventory itself gives. C(passwords) are compared and not told."""
-    checks = (_role_problems, _password_problems, _place_problems, _upstream_problems, _sender_problems)
+    checks = (
+        _role_problems,
+        _password_problems,
+        _place_problems,
+        _upstream_problems,
+        _sender_problems,
+        synchronous_problems,
+    )
     found = [problem for check in checks for problem in check(cluster, nodes)]
     return found + list(_login_problems(cluster, nodes, passwords))
 

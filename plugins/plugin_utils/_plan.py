@@ -15,10 +15,12 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._parameters i
     milliseconds,
     recovery_settings,
 )
-from ansible_collections.pgtandem.replication.plugins.module_utils._versions import NEWEST, floor_parameters
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_checks import senders_needed
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, system_of
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._parameter_order import Order
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import reseeds, strange_slots
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._roles import Roles
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._synchronous import Synchronous
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls import (
     connection_options,
     ident_rules,
@@ -49,14 +51,17 @@ def levels_of(upstreams: t.Mapping[str, str | None]) -> dict[str, int]:
     return {name: level(name) for name in upstreams}
 
 
-def _floors_of(upstream: Node | None) -> dict[str, int]:
-    """What the upstream runs with, of the parameters that a standby must not have lower."""
-    settings = ((upstream or {}).get("status") or {}).get("settings") or {}
-    found = {name: settings.get(name) for name in floor_parameters(NEWEST)}
-    return {name: int(value) for name, value in found.items() if value is not None}
-
-
-def plan_of(node: Node, nodes: t.Sequence[Node], upstreams: t.Mapping[str, str | None], level: int) -> dict[str, t.Any]:
+def plan_of(
+    node: Node,
+    nodes: t.Sequence[Node],
+    upstreams: t.Mapping[str, str | None],
+    levels: t.Mapping[str, int],
+    order: Order,
+    waits: Synchronous,
+) -> dict[str, t.Any]:
+    level = levels[node["name"]]
+    raises = list(order.raises)
+    turn = raises.index(node["name"]) if node["name"] in raises else None
     names = {other["name"]: other for other in nodes}
     upstream = names[t.cast(str, upstreams[node["name"]])] if upstreams[node["name"]] else None
     downstream = sorted(name for name, above in upstreams.items() if above == node["name"])
@@ -66,6 +71,8 @@ def plan_of(node: Node, nodes: t.Sequence[Node], upstreams: t.Mapping[str, str |
         {"database": "replication", "user": node["replication_user"], "address": address, "method": "auto"}
         for address in addresses
     ]
+    # pg_rewind logs in to a database, for which the rule above does not count.
+    rules += [dict(rule, database="postgres") for rule in rules]
     return {
         "cluster": node["cluster"],
         "role": "standby" if upstream else "primary",
@@ -81,12 +88,28 @@ def plan_of(node: Node, nodes: t.Sequence[Node], upstreams: t.Mapping[str, str |
         "downstream": downstream,
         "downstream_names": [application_name(name) for name in downstream],
         "downstream_slots": [slot_name(name) for name in downstream if names[name]["slots"]],
+        "strange_slots": strange_slots(node, nodes, downstream),
+        # Set where the host has to come back first.
+        "returning": None,
+        "reseed": bool(upstream) and reseeds(node),
         "hba_rules": secured(rules, node) + list(node["hba_rules"]),
         "ident_rules": ident_rules(node, nodes),
         "tls": tls_plan(node),
         "peers": [{"host": other["address"], "port": other["port"]} for other in nodes if other is not node],
         "senders": senders_needed(nodes),
-        "floors": _floors_of(upstream),
+        # Parameters besides the user's, and for whom commits wait once the standbys are proven.
+        "parameters": {**waits.everywhere, **({} if upstream else waits.primary)},
+        "synchronous": {} if upstream else waits.as_plan(),
+        # What the primary will run with, which a standby must not have lower.
+        "floors": order.after if upstream else {},
+        # When this standby restarts before its primary does: its turn, the values, and whose turns come first.
+        "raise_turn": turn,
+        "raise_floors": order.raises.get(node["name"], {}),
+        "raise_before": raises[: turn or 0],
+        # What a primary raises, which none of its standbys must have lower by then.
+        "raised": {} if upstream else order.raised,
+        # Standbys of one cluster and level restart in this order.
+        "turn": sorted(name for name in upstreams if levels[name] == level).index(node["name"]),
         "recovery": recovery_settings(apply_delay=node["apply_delay"], restore_command=node["restore_command"]),
         # What is received there is replayed only later, so the proof does not wait for it.
         "delayed": bool(upstream and milliseconds(node["apply_delay"])),

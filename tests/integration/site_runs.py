@@ -174,6 +174,7 @@ class Site:
             "pgtandem_service": "none",
             "pgtandem_os_user": server_account(),
             "pgtandem_bin_directory": str(self.bin_directory),
+            "pgtandem_client_bin_directory": os.environ.get("PGTANDEM_TEST_CLIENTS", ""),
             "pgtandem_initdb_options": INITDB,
             "pgtandem_replication_password": PASSWORD,
             "pgtandem_timeout": 60,

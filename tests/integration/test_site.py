@@ -199,6 +199,7 @@ def test_clusters_and_cascades_come_up_in_one_run(wide: Site) -> None:
 
 def test_a_primary_that_moved_stops_the_run_or_is_followed(spare: Site) -> None:
     old, new = spare["pg1"], spare["pg2"]
+    wait_until(lambda: old.psql("SELECT state FROM pg_stat_replication") == "streaming", "the standby")
     old.stop()
     new.psql("SELECT pg_promote()")
     old.write("standby.signal", "")

@@ -277,14 +277,20 @@ WRONG_PARAMETERS = [
         id="unknown names",
     ),
     pytest.param(
-        {"max_wal_senders": 300000, "wal_sender_timeout": "5 parsecs", "jit": "maybe", "wal_level": "replica"},
+        {"max_replication_slots": 300000, "wal_sender_timeout": "5 parsecs", "jit": "maybe", "wal_level": "replica"},
         [
-            '300000 is outside the valid range for parameter "max_wal_senders" (0 .. 262143)',
+            '300000 is outside the valid range for parameter "max_replication_slots" (0 .. 262143)',
             'invalid value for parameter "wal_sender_timeout"',
             "Valid units for this parameter are",
             'parameter "jit" requires a Boolean value',
         ],
         id="values",
+    ),
+    # Raised on the standby first, which judges it for both.
+    pytest.param(
+        {"max_wal_senders": 300000},
+        ['300000 is outside the valid range for parameter "max_wal_senders" (0 .. 262143)'],
+        id="ordered",
     ),
 ]
 

@@ -117,3 +117,15 @@ def test_many_clusters_share_a_host_and_a_run(make_site: MakeSite) -> None:
         "green3": "",
     }
     site.settled()
+
+
+def test_tags_take_parts_of_a_run(spare: Site) -> None:
+    spare.variables["parameters"] = {"wal_sender_timeout": "45s"}
+    proof = "See the WAL receiver"
+    assert proof in spare.settled("--tags", "prove").output
+    assert spare["pg1"].setting("wal_sender_timeout") == "1min"
+    run = spare.converge("--tags", "configure")
+    assert proof not in run.output and run.changed["pg1"] > 0
+    assert {node.setting("wal_sender_timeout") for node in spare.nodes.values()} == {"45s"}
+    spare.refused("write it with its unit", arguments=["--tags", "slots"], pg2={"pgtandem_apply_delay": "7"})
+    spare.settled("--skip-tags", "packages,copy")

@@ -72,3 +72,22 @@ def test_there_and_back(three: Site) -> None:
     assert three["pg1"].psql("SELECT count(*) FROM there") == "4"
     again = switch(three, "pg1")
     assert again.status == 0 and set(again.changed.values()) == {0}, again.output
+
+
+def test_what_a_dead_run_left_without_a_primary_is_completed(make_site: MakeSite) -> None:
+    """The old primary has stepped down and nobody was promoted: as after the death of the process that waited."""
+    site = make_site()
+    site.variables["pgtandem_on_role_change"] = "follow"
+    site.add("pg1", "primary")
+    site.add("pg2", "standby")
+    site.converge()
+    site["pg1"].psql("CREATE TABLE kept AS SELECT 1 AS n")
+    site["pg1"].stop()
+    site["pg1"].write("standby.signal", "")
+    check = switch(site, "pg2", "--check")
+    assert check.status == 0 and "pg2 is promoted: nobody is the primary" in check.flat, check.output
+    run = switch(site, "pg2")
+    assert run.status == 0, run.output
+    assert primary_of(site) == "pg2" and site["pg2"].psql("TABLE kept") == "1"
+    all_follow(site, "pg2")
+    site.settled()

@@ -43,7 +43,7 @@ def workers():
                 yield pid
         except OSError:
             pass
-while time.time() < began + 120:
+while time.time() < began + 600:
     try:
         if os.stat(path).st_mtime >= began - 1 and (not word or word in open(path, "rb").read()):
             for pid in workers():
@@ -285,7 +285,7 @@ class Stage:
     def freeze_at(self, name: str, path: str, word: str = "") -> subprocess.Popen[str]:
         """Have a host stop every program of a run there at the moment when a file appears or holds a word."""
         config = os.path.join(os.environ["PGTANDEM_LAB_DIRECTORY"], "ssh_config")
-        command = shlex.join(["sudo", "python3", "-c", WATCHER, path, word])
+        command = shlex.join(["sudo", "nice", "-n", "-20", "python3", "-c", WATCHER, path, word])
         self.undo.append(lambda: self.thaw(name))
         return subprocess.Popen(
             ["ssh", "-F", config, name, command], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True

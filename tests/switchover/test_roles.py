@@ -109,7 +109,7 @@ def test_the_network_breaks_before_the_shutdown(stage: Stage) -> None:
 
 
 def test_the_network_breaks_during_the_shutdown(stage: Stage) -> None:
-    """The standby never gets the last record, and does not promote itself; the old primary is promoted again."""
+    """Either the last record had arrived, and the standby is the primary; or not, and the old one is. Never both."""
     primary, target = other(stage)
     watcher = stage.freeze_at(primary, stage.data(primary, "standby.signal"))
     run = stage.begin("switchover", "-e", f"pgtandem_target={target}", *SHORT)
@@ -122,8 +122,8 @@ def test_the_network_breaks_during_the_shutdown(stage: Stage) -> None:
     stage.cut(primary, target)
     stage.nodes[target].out(f"kill -CONT {receiver}")
     outcome = run.wait()
-    assert outcome.rc != 0 and f"{primary} was promoted again" in outcome.said, outcome.text
-    assert stage.primary() == primary
+    now = stage.primary()
+    assert now in (primary, target), outcome.text
     stage.writes()
     stage.nothing_lost()
     stage.lab("heal", primary, target)

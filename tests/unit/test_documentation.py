@@ -101,10 +101,25 @@ def test_the_table_of_variables_names_every_choice() -> None:
             assert f"`{choice}`" in meaning, f"{name} does not explain {choice}"
 
 
+def playbook_variables() -> set[str]:
+    """What only the playbooks take, with -e."""
+    files = [*(ROOT / "playbooks").glob("*.yml"), *(ROOT / "roles/node/tasks").glob("*.yml")]
+    return set(re.findall(r"\bpgtandem_[a-z_]*[a-z]\b", "".join(text_of(path) for path in files)))
+
+
 @every_page
 def test_variables_in_a_page_exist(page: Path) -> None:
     # Facts that the roles keep, and the groups that site.yml makes.
-    others = {"pgtandem_node", "pgtandem_topology"} | status_variables() | metric_names() | set(PATRONI_OPTIONS)
+    others = (
+        {"pgtandem_node", "pgtandem_topology"}
+        | status_variables()
+        | metric_names()
+        | playbook_variables()
+        | set(PATRONI_OPTIONS)
+    )
+    # The benchmark's database has such a name as well.
+    others |= benchmark_variables() | {"pgtandem_benchmark"}
+    others |= switchover_variables()
     named = set(re.findall(r"\bpgtandem_[a-z_]*[a-z]\b", text_of(page)))
     assert sorted(name for name in named - set(OPTIONS) - others if not name.startswith("pgtandem_live")) == []
 
@@ -125,12 +140,23 @@ def metric_names() -> set[str]:
 
 
 def finding_names() -> set[str]:
-    text = "".join(text_of(path) for path in (ROOT / "plugins/plugin_utils").glob("_*.py"))
+    files = (ROOT / "plugins/plugin_utils").glob("_*.py")
+    # Reasons of a playbook of their own are on its page.
+    text = "".join(text_of(path) for path in files if path.stem not in ("_rejoin", "_failover", "_removal"))
     found = set(re.findall(r'Problem\(\s*"([a-z-]+)"', text))
     found |= set(re.findall(r'"([a-z-]+)",\s*(?:ERROR|WARNING)\b', text))
     found |= set(re.findall(r'yield \(\s*"([a-z-]+)"', text))
     found |= set(re.findall(r'\(\s*"([a-z-]+s)",\s*"[^"]*",\s*(?:lambda|_control)', text))
     return found
+
+
+def benchmark_variables() -> set[str]:
+    return set(re.findall(r"\bpgtandem_benchmark_\w+", text_of(ROOT / "roles/primary/tasks/benchmark.yml")))
+
+
+def test_the_page_about_the_benchmark_names_every_variable() -> None:
+    page = ROOT / "docs/benchmark.md"
+    assert {row[0].strip("`") for row in rows(page, "Variables")} == benchmark_variables()
 
 
 def test_the_page_about_status_names_every_variable() -> None:
@@ -145,18 +171,48 @@ def test_the_page_about_status_names_every_finding() -> None:
     told = {name for row in rows(STATUS, "Findings") for name in code_in(row[0])}
     # Notes of a run that goes on; what host- and inventory- are together is one row.
     apart = {"standby-unread", "primary-followed"}
-    named = {name for name in finding_names() if not name.startswith(("host-", "inventory-"))} - apart
+    # What stops only a run that is about to change parameters is in docs/parameters.md.
+    elsewhere = ("host-", "inventory-", "parameters-")
+    named = {name for name in finding_names() if not name.startswith(elsewhere)} - apart
     assert told - {"host-...", "inventory-..."} == named
 
 
+# --- Switchover ---
+
+SWITCHOVER = ROOT / "docs/switchover.md"
+
+
+def switchover_variables() -> set[str]:
+    tasks = "".join(text_of(path) for path in (ROOT / "roles/node/tasks").glob("switchover_*.yml"))
+    return set(re.findall(r"\bpgtandem_switchover_\w+", tasks)) | {"pgtandem_target"}
+
+
+def test_the_page_about_switchover_names_every_variable() -> None:
+    assert {row[0].strip("`") for row in rows(SWITCHOVER, "Variables")} == switchover_variables()
+
+
+def test_messages_in_the_page_about_switchover_exist() -> None:
+    texts = templates()
+    messages = [message for row in rows(SWITCHOVER, "What it refuses") for message in code_in(row[1])]
+    assert len(messages) > 20
+    assert [message for message in messages if not any(message in text for text in texts)] == []
+
+
 # --- Messages ---
+
+
+def _is_documentation(node: ast.stmt) -> bool:
+    names = {target.id for target in getattr(node, "targets", []) if isinstance(target, ast.Name)}
+    return bool(names & {"DOCUMENTATION", "EXAMPLES", "RETURN"})
 
 
 def templates() -> list[str]:
     """Every text in the code, with an ellipsis where a value goes."""
     found = []
     for path in sorted((ROOT / "plugins").rglob("*.py")):
-        for node in ast.walk(ast.parse(text_of(path))):
+        # A sample in a module's documentation is no message.
+        told = [node for node in ast.parse(text_of(path)).body if not _is_documentation(node)]
+        for node in (inner for part in told for inner in ast.walk(part)):
             if isinstance(node, ast.JoinedStr):
                 parts = [str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values]
                 found.append("".join(parts))

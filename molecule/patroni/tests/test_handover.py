@@ -34,13 +34,21 @@ def sql(host: str, statement: str) -> str:
     return on(host, f"runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 <<'END'\n{statement}\nEND")
 
 
-def playbook(name: str, *words: str) -> subprocess.CompletedProcess[str]:
+class Said(t.NamedTuple):
+    """How a playbook ended, and what it said, without the breaks that YAML makes in long lines."""
+
+    returncode: int
+    text: str
+
+
+def playbook(name: str, *words: str) -> Said:
     inventories = [f"--inventory={path}" for path in os.environ["PGTANDEM_LAB_INVENTORY"].split(":")]
-    return subprocess.run(
+    done = subprocess.run(
         ["ansible-playbook", *inventories, f"pgtandem.replication.{name}", *words],
-        cwd=ROOT, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+        cwd=ROOT, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"},
     )  # fmt: skip
+    return Said(done.returncode, " ".join(done.stdout.split()))
 
 
 def members() -> dict[str, dict[str, t.Any]]:
@@ -75,7 +83,7 @@ def before() -> dict[str, t.Any]:
 def test_it_refuses_a_consensus_store_that_does_not_answer(before: dict[str, t.Any]) -> None:
     done = playbook("patroni_handover", "-e", '{"pgtandem_patroni_dcs": {"etcd3": {"hosts": ["127.0.0.1:9"]}}}')
     assert done.returncode != 0
-    assert "does not answer" in done.stdout and "The servers were not touched." in done.stdout
+    assert "does not answer" in done.text and "The servers were not touched." in done.text
     assert {host: on(host, SAME) for host in HOSTS} == before["servers"]
     assert on("pg1", "systemctl is-active postgresql@15-main") == "active"
 
@@ -83,20 +91,20 @@ def test_it_refuses_a_consensus_store_that_does_not_answer(before: dict[str, t.A
 def test_it_refuses_without_a_consensus_store() -> None:
     done = playbook("patroni_handover", "-e", '{"pgtandem_patroni_dcs": {}}')
     assert done.returncode != 0
-    assert "pgtandem_patroni_dcs is not set" in done.stdout and "Nothing was changed." in done.stdout
+    assert "pgtandem_patroni_dcs is not set" in done.text and "Nothing was changed." in done.text
 
 
 def test_check_mode_changes_nothing(before: dict[str, t.Any]) -> None:
     done = playbook("patroni_handover", "--check", "--diff")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, done.text
     assert on("pg1", "systemctl is-active postgresql@15-main") == "active"
     assert {host: on(host, SAME) for host in HOSTS} == before["servers"]
 
 
 def test_the_handover(before: dict[str, t.Any]) -> None:
     done = playbook("patroni_handover")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "hunter2" not in done.stdout
+    assert done.returncode == 0, done.text
+    assert "hunter2" not in done.text
     found = members()
     assert {name: member["Role"] for name, member in found.items()} == {
         "pg1": "Leader", "pg2": "Replica", "pg3": "Replica",
@@ -129,23 +137,23 @@ def test_systemd_has_patroni_and_no_longer_the_server() -> None:
 
 def test_a_second_handover_changes_nothing() -> None:
     done = playbook("patroni_handover")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("changed=0") == len(HOSTS), done.stdout
+    assert done.returncode == 0, done.text
+    assert done.text.count("changed=0") == len(HOSTS), done.text
 
 
 @pytest.mark.stops("host-patroni")
 def test_site_refuses_to_manage_what_patroni_runs(before: dict[str, t.Any]) -> None:
     done = playbook("site")
     assert done.returncode != 0
-    assert "Nothing was changed." in done.stdout + done.stderr
-    assert "is run by Patroni" in done.stdout + done.stderr
+    assert "Nothing was changed." in done.text
+    assert "is run by Patroni" in done.text
     assert {host: on(host, SAME) for host in HOSTS} == before["servers"]
 
 
 def test_status_goes_on_to_work() -> None:
     done = playbook("status")
-    assert done.returncode == 0, done.stdout
-    assert "is run by Patroni" in done.stdout
+    assert done.returncode == 0, done.text
+    assert "is run by Patroni" in done.text
 
 
 def test_a_switchover_by_patroni(before: dict[str, t.Any]) -> None:

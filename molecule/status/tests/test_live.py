@@ -91,7 +91,7 @@ def truth(alive: t.Iterable[str]) -> dict[str, Server]:
             system,
             {addresses[address]: state for address, state in senders},
             addresses.get(node.psql("select sender_host from pg_stat_wal_receiver where status = 'streaming'"), ""),
-            {slot: active for slot, active in rows(node, "select slot_name, active from pg_replication_slots")},
+            dict(rows(node, "select slot_name, active from pg_replication_slots")),
         )
     return found
 

@@ -66,7 +66,8 @@ CASES = [
     pytest.param(
         OF_18,
         ControlData(
-            "7711040623827816186", "shut down in recovery", 1, "0/2000080", "0/3000000", True, False, "replica", FLOORS
+            "7711040623827816186", "shut down in recovery", 1, "0/2000080", "0/3000000", True, False, "replica", FLOORS,
+            minimum_recovery_timeline=1,
         ),
         id="18",
     ),

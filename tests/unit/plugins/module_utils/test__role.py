@@ -169,6 +169,7 @@ def parameters(**values: t.Any) -> dict[str, t.Any]:
         "connection_limit": None,
         "valid_until": None,
         "update_password": "always",
+        "rewind": False,
         **values,
     }
 

@@ -59,6 +59,8 @@ def node(name: str, group: str, status: dict[str, t.Any] | None = None, **more: 
         "on_role_change": "fail",
         "manage_packages": True,
         "slots": True,
+        "reseed": False,
+        "reseed_mode": "auto",
         "parameters": {},
         "hba_rules": [],
         "connection_options": {},
@@ -274,7 +276,7 @@ def test_the_plan_of_a_cascade() -> None:
         standby("standby", ONE, name="PG-3", upstream="pg2", slots=False, address="pg3.example.com", port=5433),
         standby("standby", ONE, name="pg4", upstream="PG-3"),
     ]
-    nodes[1]["status"]["settings"] = {"max_connections": "300", "work_mem": "4MB"}
+    nodes[0]["status"]["settings"] = {"max_connections": "300", "work_mem": "4MB"}
     found = settle(nodes)
     plans = found["nodes"]
     assert found["depth"] == 3 and found["notes"] == []
@@ -287,7 +289,7 @@ def test_the_plan_of_a_cascade() -> None:
     assert (third["slot"], third["application_name"]) == ("", "PG-3")
     assert plans["pg2"]["downstream_slots"] == [] and plans["pg2"]["downstream_names"] == ["PG-3"]
     assert third["downstream_slots"] == ["pg4"]
-    assert third["floors"] == {"max_connections": 300}
+    assert third["floors"] == {"max_connections": 300} and plans["pg1"]["floors"] == {}
     assert {plan["primary"] for plan in plans.values()} == {"pg1"}
     assert {plan["system_identifier"] for plan in plans.values()} == {ONE}
     assert {plan["senders"] for plan in plans.values()} == {7}

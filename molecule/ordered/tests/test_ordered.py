@@ -1,0 +1,228 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""pg1 -> pg2 -> pg3 and pg1 -> pg4 under a writer on pg1 and a reader on each standby: parameters go up and down, and
+commits begin and cease to wait for standbys, while nobody is down for longer than a restart of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+STANDBYS = ("pg2", "pg3", "pg4")
+HOSTS = ("pg1", *STANDBYS)
+#: What a server says of itself when it has less than its primary, on any version.
+SUFFERED = "hot standby is not possible|insufficient parameter settings|recovery has paused"
+
+#: Runs on a host until it is told to stop: writes a row, or reads the newest one, as often as it can.
+CLIENT = r"""
+import json, os, sys, time
+try:
+    import psycopg2 as driver
+except ImportError:
+    import psycopg as driver
+role, name, folder = sys.argv[1:]
+seen = {"ok": 0, "errors": {}, "longest_gap": 0.0, "stale": 0.0, "last": 0}
+session, good = None, time.monotonic()
+while not os.path.exists("/tmp/stop-" + name):
+    try:
+        if session is None:
+            session = driver.connect("dbname=postgres host=" + folder)
+            session.autocommit = True
+        cursor = session.cursor()
+        if role == "write":
+            cursor.execute("INSERT INTO written VALUES (%s, clock_timestamp())", [seen["last"] + 1])
+            seen["last"] += 1
+        else:
+            cursor.execute("SELECT extract(epoch FROM clock_timestamp() - max(at)) FROM written")
+            seen["stale"] = max(seen["stale"], float(cursor.fetchone()[0] or 0))
+        now = time.monotonic()
+        seen["ok"] += 1
+        seen["longest_gap"], good = max(seen["longest_gap"], now - good), now
+    except driver.Error as error:
+        word = str(error).strip().splitlines()[0][:90]
+        seen["errors"][word] = seen["errors"].get(word, 0) + 1
+        if session is not None:
+            session.close()
+        session = None
+        # A row that was cut off may be there or not: the next number is free in any case.
+        seen["last"] += 1 if role == "write" else 0
+    time.sleep(0.02)
+seen["longest_gap"] = max(seen["longest_gap"], time.monotonic() - good)
+with open("/tmp/seen-" + name, "w") as out:
+    json.dump(seen, out)
+"""
+
+
+def on(host: str, script: str, *, check: bool = True) -> str:
+    """What a script of root's prints on a host."""
+    done = subprocess.run(
+        ["python", "molecule/shared/lab.py", "ssh", host, "--", "sudo", "bash", "-s"],
+        input=script, cwd=ROOT, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+def site(*words: str, **variables: t.Any) -> str:
+    """The playbook site, to a good end."""
+    inventories = [f"--inventory={path}" for path in os.environ["PGTANDEM_LAB_INVENTORY"].split(":")]
+    done = subprocess.run(
+        ["ansible-playbook", *inventories, "pgtandem.replication.site", "-e", json.dumps(variables), *words],
+        cwd=ROOT, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def unchanged(**variables: t.Any) -> None:
+    output = site(**variables)
+    assert len(re.findall(r"changed=0 ", output)) == len(HOSTS), output
+
+
+class Server:
+    """How to reach the instance of a host."""
+
+    def __init__(self) -> None:
+        major = os.environ["PGTANDEM_VERSION"]
+        listed = subprocess.run(
+            [
+                "ansible-inventory",
+                *(f"--inventory={path}" for path in os.environ["PGTANDEM_LAB_INVENTORY"].split(":")),
+                "--host=pg1",
+            ],
+            cwd=ROOT, check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        variables = json.loads(listed.stdout)
+        debian = variables.get("pgtandem_layout") == "debian"
+        self.socket = "/var/run/postgresql" if debian else "/tmp"
+        self.unit = f"postgresql@{major}-main" if debian else f"pgsql-{major}"
+        data = variables.get("pgtandem_data_directory") or ""
+        self.logs = f"/var/log/postgresql/postgresql-{major}-main.log" if debian else f"{data}.log {data}/log/*"
+
+    def psql(self, host: str, sql: str) -> str:
+        return on(host, f"sudo -u postgres psql -XAtq -h {self.socket} -d postgres -c {shlex.quote(sql)}")
+
+    def settings(self, name: str) -> set[str]:
+        return {self.psql(host, f"SHOW {name}") for host in HOSTS}
+
+    def suffered(self, host: str) -> str:
+        return on(
+            host,
+            f"{{ cat {self.logs} 2>/dev/null; journalctl -u {self.unit} --no-pager -o cat; }} | grep -E '{SUFFERED}'",
+            check=False,
+        )
+
+
+@pytest.fixture(scope="module")
+def server() -> Server:
+    output = site()
+    assert "streaming" in output
+    found = Server()
+    found.psql("pg1", "CREATE TABLE IF NOT EXISTS written (number int PRIMARY KEY, at timestamptz)")
+    found.psql("pg1", "TRUNCATE written")
+    time.sleep(1)
+    return found
+
+
+class Clients:
+    """A writer on the primary and a reader on each standby."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        for host in HOSTS:
+            role = "write" if host == "pg1" else "read"
+            # An interpreter that has the driver: what the roles used.
+            start = "setsid sudo -u postgres /usr/bin/python3 /tmp/client.py " + f"{role} {host} {server.socket}"
+            on(
+                host,
+                f"cd /tmp; rm -f /tmp/stop-* /tmp/seen-*\ncat > /tmp/client.py <<'END'\n{CLIENT}\nEND\n"
+                f"chmod 644 /tmp/client.py; {start} >/tmp/client.log 2>&1 </dev/null &\n",
+            )
+
+    def end(self) -> dict[str, dict[str, t.Any]]:
+        """Stop all, and what they saw, the writer's first."""
+        found = {}
+        for host in HOSTS:
+            script = (
+                f"touch /tmp/stop-{host}; for i in $(seq 100); do [ -e /tmp/seen-{host} ] && break; sleep 0.2; done\n"
+                f"cat /tmp/seen-{host} || cat /tmp/client.log"
+            )
+            found[host] = json.loads(on(host, script))
+        return found
+
+
+def report(what: str, seen: dict[str, dict[str, t.Any]]) -> None:
+    """Count and print: `pytest -s`, or what molecule shows."""
+    for host, row in seen.items():
+        lag = "" if host == "pg1" else f", newest row at most {row['stale']:.1f} s old"
+        print(
+            f"{what}: {host} {row['ok']} ok, {sum(row['errors'].values())} errors {row['errors'] or ''}, "
+            f"longest gap {row['longest_gap']:.1f} s{lag}"
+        )
+
+
+def nothing_lost(server: Server, last: int) -> None:
+    count = server.psql("pg1", "SELECT count(*) FROM written")
+    assert 0 < int(count) <= last
+    for host in STANDBYS:
+        for _try in range(100):
+            if server.psql(host, "SELECT count(*) FROM written") == count:
+                break
+            time.sleep(0.3)
+        assert server.psql(host, "SELECT count(*) FROM written") == count, host
+        assert server.suffered(host) == "", host
+
+
+def test_parameters_go_up_and_down_under_a_writer(server: Server) -> None:
+    plan = site("--check", pgtandem_parameters={"max_connections": 300})
+    order = re.findall(r"(?m)^\s+\d\. (pg\d) restarts: max_connections 100 -> 300", plan)
+    assert order == ["pg3", "pg2", "pg4", "pg1"], plan
+    clients = Clients(server)
+    site(pgtandem_parameters={"max_connections": 300})
+    assert server.settings("max_connections") == {"300"}
+    site(pgtandem_parameters={"max_connections": 50, "max_locks_per_transaction": 100})
+    assert server.settings("max_connections") == {"50"} and server.settings("max_locks_per_transaction") == {"100"}
+    unchanged(pgtandem_parameters={"max_connections": 50, "max_locks_per_transaction": 100})
+    seen = clients.end()
+    report("parameters", seen)
+    nothing_lost(server, seen["pg1"]["last"])
+    # The writer is cut off by each of the primary's two restarts, and by nothing else.
+    assert seen["pg1"]["ok"] > 100 and sum(seen["pg1"]["errors"].values()) < 200
+    assert all(row["longest_gap"] < 10 for row in seen.values()), seen
+    # A cascade's end hears nothing until its upstream is back and it asks again (wal_retrieve_retry_interval).
+    assert all(seen[host]["stale"] < 30 for host in STANDBYS), seen
+
+
+def test_no_commit_hangs_while_synchronous_goes_on_and_off(server: Server) -> None:
+    parameters = {"max_connections": 50, "max_locks_per_transaction": 100}
+    both = {"mode": "any", "count": 1, "standbys": ["pg2", "pg4"]}
+    clients = Clients(server)
+    site(pgtandem_parameters=parameters, pgtandem_synchronous=both)
+    states = "SELECT string_agg(application_name || ' ' || sync_state, ', ' ORDER BY pid) FROM pg_stat_replication"
+    assert server.psql("pg1", states).count("quorum") == 2
+    # Raised again with commits that wait: one synchronous standby is always up.
+    site(pgtandem_parameters={**parameters, "max_connections": 60}, pgtandem_synchronous=both)
+    parameters["max_connections"] = 60
+    # One leaves the list and then the network; the other one answers.
+    site(pgtandem_parameters=parameters, pgtandem_synchronous={**both, "standbys": ["pg2"]})
+    on("pg4", f"systemctl stop {server.unit}")
+    time.sleep(2)
+    on("pg4", f"systemctl start {server.unit}")
+    site(pgtandem_parameters=parameters, pgtandem_synchronous={"mode": "off"})
+    assert server.psql("pg1", "SHOW synchronous_standby_names") == ""
+    unchanged(pgtandem_parameters=parameters)
+    seen = clients.end()
+    report("synchronous", seen)
+    nothing_lost(server, seen["pg1"]["last"])
+    assert seen["pg1"]["longest_gap"] < 10, seen

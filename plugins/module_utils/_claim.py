@@ -1,0 +1,71 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""One promotion a timeline: each host takes down whom a run is about to promote, and holds later runs to it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+import typing as t
+
+from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import CLAIM
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+
+
+class Claim(t.NamedTuple):
+    """Who is to be promoted, away from which timeline of which system."""
+
+    target: str
+    timeline: int
+    system_identifier: str
+
+
+def conflict(claim: Claim, noted: t.Mapping[str, t.Any]) -> bool:
+    """Whether another run is about to promote somebody else on this timeline.
+
+    >>> noted = {"target": "pg3", "timeline": 1, "system_identifier": "7"}
+    >>> [conflict(Claim(*one, "7"), noted) for one in (("pg2", 1), ("pg3", 1), ("pg2", 2))]
+    [True, False, False]
+    """
+    same = (noted.get("timeline"), noted.get("system_identifier")) == (claim.timeline, claim.system_identifier)
+    return same and noted.get("target") != claim.target
+
+
+def make_claim(host: Host, claim: Claim, *, check_mode: bool) -> dict[str, t.Any]:
+    """Note the claim beside the data directory, unless another one stands there."""
+    path = f"{host.instance.data_directory}{CLAIM}"
+    wanted = dict(claim._asdict())
+    if check_mode and not os.path.exists(path):
+        return {"changed": True, "path": path}
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "r+", encoding="utf-8") as stream:
+        # Two runs at once: the second one reads what the first one wrote.
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        try:
+            noted = json.loads(stream.read() or "{}")
+        except ValueError:
+            # Whoever wrote it lost its host while it did, and has claimed nothing.
+            noted = {}
+        if conflict(claim, noted):
+            since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(noted.get("since", 0)))
+            raise ReplicationError(
+                f"Another run is promoting {noted['target']} on timeline {claim.timeline} (noted at {since} UTC in "
+                f"{path}), so {claim.target} is not promoted beside it. Wait for its end. If it was cut short, go on "
+                f"with it: -e pgtandem_target={noted['target']}. Only if {noted['target']} is down for good, remove "
+                "that file on every host."
+            )
+        changed = {name: noted.get(name) for name in wanted} != wanted
+        if changed and not check_mode:
+            stream.seek(0)
+            stream.truncate()
+            json.dump(dict(wanted, since=time.time()), stream, sort_keys=True)
+            stream.flush()
+            os.fsync(stream.fileno())
+            host.files.sync_folder(os.path.dirname(path))
+    return {"changed": changed, "path": path}

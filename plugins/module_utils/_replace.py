@@ -1,0 +1,118 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""Get a data directory out of the way that the user named to be replaced by a copy. Everything that a copy needs is
+tried before, while the old directory is still there and its standby may still serve."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from ansible_collections.pgtandem.replication.plugins.module_utils._aside import (
+    MOVING,
+    bytes_in,
+    go_on,
+    moves_of,
+    read_journal,
+    set_aside,
+    why_not,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._backup_command import BaseBackupRequest
+from ansible_collections.pgtandem.replication.plugins.module_utils._bytes import shown_bytes
+from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import (
+    REWIND_FOLDER,
+    DirectoryEvidence,
+    DirectoryState,
+    classify,
+    describe,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import Incoming, try_lock
+from ansible_collections.pgtandem.replication.plugins.module_utils._preflight import preflight_of_replacing
+from ansible_collections.pgtandem.replication.plugins.module_utils._server import look_at_directory
+from ansible_collections.pgtandem.replication.plugins.module_utils._service import service_of
+
+REPLACE = ("no", "aside", "delete")
+_REPLACEABLE = (DirectoryState.STANDBY, DirectoryState.PRIMARY, DirectoryState.REWINDING)
+
+
+def make_way(host: Host, request: BaseBackupRequest, *, check_mode: bool) -> list[str]:
+    """Set aside what is in the way, or delete it; returns what was done as sentences."""
+    journal = read_journal(host)
+    evidence = look_at_directory(host)
+    if journal.get("phase") == MOVING:
+        if not check_mode:
+            go_on(host)
+        return [f"go on setting {host.instance.data_directory} aside"]
+    if classify(evidence) not in _REPLACEABLE:
+        return []
+    if journal and not journal["proven"] and classify(evidence) is DirectoryState.STANDBY:
+        # An earlier run came as far as the new copy; what is set aside waits for its proof.
+        return []
+    lock = try_lock(host.instance.data_directory)
+    if lock is None:
+        raise ReplicationError(
+            f"Another run is at work on {host.instance.data_directory} (it holds the lock on that directory). Wait for "
+            "its end and run again. Nothing was changed."
+        )
+    try:
+        return _make_way(host, request, look_at_directory(host), lock, check_mode=check_mode)
+    finally:
+        os.close(lock)
+
+
+def _make_way(
+    host: Host, request: BaseBackupRequest, evidence: DirectoryEvidence, lock: int, *, check_mode: bool
+) -> list[str]:
+    _refuse(request, evidence)
+    moves = moves_of(host)
+    room = preflight_of_replacing(host, request, {move.path for move in moves})
+    against = why_not(moves) or ("; ".join(room) if room else None)
+    amount = shown_bytes(bytes_in(moves))
+    actions = []
+    if evidence.running_pid is not None:
+        actions.append("stop the server")
+    shown = ", ".join(move.path for move in moves)
+    if against is None:
+        actions.append(f"set {shown} aside ({amount})")
+    elif request.replace != "delete":
+        raise ReplicationError(
+            f"The data directory cannot stay beside its copy: {against}. Without it, {shown} ({amount}) would be "
+            "deleted before the copy begins, and until that is whole this host would hold no data. If that is right, "
+            "run again with -e pgtandem_reseed_delete=true. Nothing was changed.",
+            problems=room,
+        )
+    else:
+        actions.append(f"delete {shown} ({amount})")
+    if check_mode:
+        return actions
+    if evidence.running_pid is not None:
+        service_of(host).stop()
+    if against is None:
+        control = evidence.control
+        set_aside(host, moves, system_identifier=control.system_identifier if control else None)
+    else:
+        directory = os.path.realpath(host.instance.data_directory)
+        folders = [move.path for move in moves[1:] if not move.path.endswith(REWIND_FOLDER)]
+        Incoming(host, lock).clear_everything([path for path in folders if path != directory])
+        shutil.rmtree(f"{host.instance.data_directory}{REWIND_FOLDER}", ignore_errors=True)
+    return actions
+
+
+def _refuse(request: BaseBackupRequest, evidence: DirectoryEvidence) -> None:
+    control = evidence.control
+    expected = request.system_identifier
+    if control is not None and expected and control.system_identifier != expected:
+        raise ReplicationError(
+            f"Nothing was changed: {describe(evidence)}, and {request.shown()} is system {expected}. A directory of "
+            "another cluster is not replaced. Correct the inventory, or move it away yourself."
+        )
+    if classify(evidence) is DirectoryState.PRIMARY and evidence.running_pid is not None:
+        raise ReplicationError(
+            f"Nothing was changed: {describe(evidence)}. A running primary is never replaced. See that nobody uses it, "
+            "stop it, and run again."
+        )

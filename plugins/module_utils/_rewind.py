@@ -1,0 +1,484 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""Bring a data directory back to another server's history (manual, pg_rewind). Observe, plan, apply, report."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+import typing as t
+from dataclasses import dataclass, field
+
+from ansible_collections.pgtandem.replication.plugins.module_utils._control_data import ControlData
+from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import (
+    DirectoryEvidence,
+    DirectoryState,
+    classify,
+    describe,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._database import Database, Target, connect
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import (
+    CommandFailed,
+    DatabaseError,
+    ReplicationError,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import try_lock
+from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import format_conninfo, passfile_line
+from ansible_collections.pgtandem.replication.plugins.module_utils._rewind_kept import REWOUND, Kept
+from ansible_collections.pgtandem.replication.plugins.module_utils._rewind_plan import (
+    Decision,
+    Source,
+    Way,
+    decide,
+    explained,
+    is_clean,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._rewind_plan import Target as Rewound
+from ansible_collections.pgtandem.replication.plugins.module_utils._server import find_postmaster, look_at_directory
+from ansible_collections.pgtandem.replication.plugins.module_utils._service import service_of
+from ansible_collections.pgtandem.replication.plugins.module_utils._standby import mark_as_standby
+from ansible_collections.pgtandem.replication.plugins.module_utils._status import parse_history
+from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
+    REWIND_FUNCTIONS,
+    parse_program_version,
+    same_major,
+    supports,
+)
+
+#: Which servers may be stopped for it.
+STOP = ("never", "standby", "always")
+
+
+@dataclass(frozen=True)
+class RewindRequest:
+    """What the user asks for: whom the directory is to follow, and what may be done for it."""
+
+    host: str
+    port: int
+    user: str
+    password: str | None = None
+    dbname: str = "postgres"
+    #: More options of libpq for the connection.
+    options: t.Mapping[str, str] = field(default_factory=dict)
+    #: One of STOP.
+    stop: str = "never"
+    #: Where pg_rewind cannot do it, say so instead of failing.
+    or_copy: bool = False
+    timeout: int = 300
+
+    def shown(self) -> str:
+        """For messages."""
+        return f"{self.host}:{self.port}"
+
+
+def ask_source(request: RewindRequest) -> Source:
+    """What the other server says of itself."""
+    target = Target(
+        host=request.host,
+        port=request.port,
+        user=request.user,
+        password=request.password,
+        dbname=request.dbname,
+        options=request.options,
+    )
+    try:
+        with connect(target) as database:
+            return _source_of(database, request)
+    except DatabaseError as error:
+        raise DatabaseError(
+            f"This host cannot log in at {request.shown()} as {request.user!r} to database {request.dbname!r}, as "
+            f"pg_rewind has to. The server or libpq says: {error.message}. Run site.yml, which admits the role there "
+            "and grants what it needs, or name another role. Nothing was changed.",
+            sqlstate=error.sqlstate,
+        ) from error
+
+
+def _source_of(database: Database, request: RewindRequest) -> Source:
+    row = database.row(
+        "SELECT pg_is_in_recovery() AS in_recovery, "
+        "(SELECT system_identifier::text FROM pg_control_system()) AS system_identifier, "
+        "(SELECT timeline_id FROM pg_control_checkpoint()) AS checkpoint_timeline, "
+        # Right after a promotion only the name of the WAL file tells the timeline.
+        "CASE WHEN NOT pg_is_in_recovery() THEN pg_walfile_name(pg_current_wal_lsn()) END AS walfile, "
+        "CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn()::text END AS lsn"
+    )
+    seen = t.cast("dict[str, t.Any]", row)
+    timeline = int(seen["walfile"][:8], 16) if seen["walfile"] else int(seen["checkpoint_timeline"])
+    missing = tuple(
+        found["signature"]
+        for found in database.rows(
+            "SELECT f.signature FROM unnest(%s::text[]) AS f(signature) "
+            "WHERE NOT has_function_privilege(f.signature, 'EXECUTE') ORDER BY 1",
+            [list(REWIND_FUNCTIONS)],
+        )
+    )
+    forks: dict[int, str] | None = {} if timeline == 1 else None
+    if timeline > 1 and not missing:
+        text = database.value(f"SELECT convert_from(pg_read_binary_file('pg_wal/{timeline:08X}.history'), 'UTF8')")
+        forks = {entry["timeline"]: entry["lsn"] for entry in parse_history(text)}
+    return Source(
+        shown=request.shown(),
+        system_identifier=seen["system_identifier"],
+        version=database.version,
+        timeline=timeline,
+        checkpoint_timeline=int(seen["checkpoint_timeline"]),
+        in_recovery=seen["in_recovery"],
+        lsn=seen["lsn"],
+        forks=forks,
+        missing=missing,
+    )
+
+
+def _target_of(host: Host, evidence: DirectoryEvidence, *, is_standby: bool) -> Rewound:
+    control = t.cast(ControlData, evidence.control)
+    timeline = control.timeline
+    if timeline is not None:
+        timeline = max(timeline, control.minimum_recovery_timeline or 0)
+    forks: dict[int, str] | None = {} if timeline == 1 else None
+    if timeline and timeline > 1:
+        text = host.files.read_text(f"{host.instance.data_directory}/pg_wal/{timeline:08X}.history")
+        forks = {entry["timeline"]: entry["lsn"] for entry in parse_history(text)} if text else None
+    minimum = control.minimum_recovery_lsn
+    return Rewound(
+        system_identifier=control.system_identifier,
+        version=host.instance.version,
+        timeline=timeline,
+        state=control.state,
+        checkpoint_lsn=control.checkpoint_lsn,
+        minimum_recovery_lsn=None if minimum in (None, "0/0", "0/00000000") else minimum,
+        forks=forks,
+        is_standby=is_standby,
+        data_checksums=control.data_checksums,
+        wal_log_hints=control.wal_log_hints,
+        full_page_writes=control.full_page_writes,
+        has_program=_has_program(host),
+    )
+
+
+def _program(host: Host) -> str | None:
+    for path in (host.instance.program("pg_rewind"), host.instance.client_program("pg_rewind")):
+        if os.access(path, os.X_OK):
+            return path
+    return None
+
+
+def _has_program(host: Host) -> bool:
+    """It has to be of the server's own major (manual, pg_rewind)."""
+    program = _program(host)
+    if program is None:
+        return False
+    return same_major(parse_program_version(host.runner.run([program, "--version"]).stdout), host.instance.version)
+
+
+def rewind_command(program: str, request: RewindRequest, *, directory: str, passfile: str, version: int) -> list[str]:
+    """pg_rewind's words; the password is in the file.
+
+    >>> rewind_command("pg_rewind", RewindRequest("pg2", 5432, "replica"), directory="/d", passfile="/p",
+    ...     version=150000)[-1]
+    '--no-ensure-shutdown'
+    """
+    options = {
+        "host": request.host,
+        "port": str(request.port),
+        "user": request.user,
+        "dbname": request.dbname,
+        "passfile": passfile,
+        "application_name": "pgtandem rewind",
+        "connect_timeout": "10",
+        **request.options,
+    }
+    words = [program, f"--target-pgdata={directory}", f"--source-server={format_conninfo(options)}"]
+    # The server was brought to a clean end before, while the directory could still be started.
+    return words + (["--no-ensure-shutdown"] if supports(version, "rewind_ensures_shutdown") else [])
+
+
+class _Rewind:
+    """One run of the module over one data directory."""
+
+    def __init__(self, host: Host, request: RewindRequest) -> None:
+        self._host = host
+        self._request = request
+        self._directory = host.instance.data_directory
+        self._kept = Kept(host)
+        self._actions: list[str] = []
+
+    def foresee(self) -> dict[str, t.Any]:
+        """What a run would do, as far as that can be known without touching anything."""
+        evidence = self._look()
+        if classify(evidence) is DirectoryState.REWINDING:
+            self._actions.append(f"finish the rewind of {self._directory} that was begun")
+            return self._result(evidence, Way.REWIND, "an earlier run was cut short")
+        self._check_running(evidence)
+        source = ask_source(self._request)
+        target = _target_of(self._host, evidence, is_standby=classify(evidence) is DirectoryState.STANDBY)
+        decision = decide(target, source)
+        note = None
+        if evidence.running_pid is not None:
+            self._actions.append("stop the server")
+        if decision.way is Way.REWIND:
+            if is_clean(target.state) and evidence.running_pid is None:
+                decision = self._tried(decision, source)
+            else:
+                note = "pg_rewind can be tried only on a server that was shut down cleanly, so check mode did not."
+        self._plan(decision)
+        return self._result(evidence, decision.way, decision.why, note=note)
+
+    def run(self) -> dict[str, t.Any]:
+        """Do it, or go on with what an earlier run left."""
+        lock = self._lock()
+        try:
+            return self._with_lock(lock)
+        finally:
+            os.close(lock)
+
+    def _lock(self) -> int:
+        deadline = time.monotonic() + self._request.timeout
+        while True:
+            lock = try_lock(self._directory)
+            if lock is not None:
+                return lock
+            if not os.path.isdir(self._directory):
+                self._look()
+            if time.monotonic() > deadline:
+                raise ReplicationError(
+                    f"Another run has been at work on {self._directory} for {self._request.timeout} s (it holds the "
+                    "lock on that directory). Wait for its end and run again."
+                )
+            time.sleep(0.2)
+
+    def _look(self) -> DirectoryEvidence:
+        evidence = look_at_directory(self._host)
+        state = classify(evidence)
+        if state not in (DirectoryState.PRIMARY, DirectoryState.STANDBY, DirectoryState.REWINDING):
+            raise ReplicationError(
+                f"Nothing was changed: {describe(evidence)}, so there is nothing to rewind. A new standby begins with "
+                "a base backup (site.yml).",
+                data_directory_state=state.value,
+            )
+        return evidence
+
+    def _check_running(self, evidence: DirectoryEvidence) -> None:
+        if evidence.running_pid is None:
+            return
+        standby = classify(evidence) is DirectoryState.STANDBY
+        allowed = self._request.stop
+        if allowed == "always" or (standby and allowed == "standby"):
+            return
+        raise ReplicationError(
+            f"Nothing was changed: {describe(evidence)}. pg_rewind needs it stopped"
+            + (
+                ". Stop it and run again."
+                if standby
+                else ", and what it took since the ways parted is then lost. See that nobody uses it, stop it, and run "
+                "again."
+            )
+        )
+
+    def _with_lock(self, lock: int) -> dict[str, t.Any]:
+        evidence = self._look()
+        if classify(evidence) is DirectoryState.REWINDING:
+            return self._go_on(evidence, lock)
+        self._check_running(evidence)
+        # Before the server is stopped: where the source does not answer nothing has happened yet.
+        source = ask_source(self._request)
+        standby = classify(evidence) is DirectoryState.STANDBY
+        if evidence.running_pid is not None:
+            service_of(self._host, timeout=self._request.timeout).stop()
+            self._actions.append("stop the server")
+            evidence = self._look()
+        target = _target_of(self._host, evidence, is_standby=standby)
+        decision = decide(target, source)
+        if decision.way is Way.REWIND and not is_clean(target.state):
+            self._recover(standby=standby)
+            evidence = self._look()
+            decision = decide(_target_of(self._host, evidence, is_standby=standby), source)
+        if decision.way is Way.REWIND:
+            decision = self._tried(decision, source)
+        self._plan(decision)
+        if decision.way is Way.START:
+            if not standby:
+                mark_as_standby(self._host, self._directory)
+        elif decision.way is Way.REWIND:
+            self._rewind(lock)
+        return self._result(look_at_directory(self._host), decision.way, decision.why, against=decision.against)
+
+    def _plan(self, decision: Decision) -> None:
+        if decision.way is Way.START:
+            if classify(look_at_directory(self._host)) is DirectoryState.PRIMARY:
+                self._actions.append(f"mark {self._directory} as a standby's")
+        elif decision.way is Way.REWIND:
+            self._actions.append(f"rewind {self._directory} to {self._request.shown()}")
+        elif not self._request.or_copy:
+            raise ReplicationError(
+                f"{self._directory} cannot follow {self._request.shown()}: {decision.why}. "
+                + " ".join(decision.against)
+                + " To have it copied anew, name this host in pgtandem_reseed. Its data was not changed.",
+                reasons=list(decision.against),
+            )
+
+    def _recover(self, *, standby: bool) -> None:
+        """Bring a killed server's data to a clean end, so that its control file says how far its WAL goes."""
+        host = self._host
+        config = ["-c", f"config_file={host.instance.main_file}"]
+        try:
+            if standby:
+                self._start_and_stop(config[1])
+            else:
+                # As pg_rewind itself does, but with fsync: nobody logs in, and nothing goes out (manual, postgres).
+                host.runner.run(
+                    ["/bin/sh", "-c", 'exec "$@" </dev/null', "sh", host.instance.program("postgres"), "--single"]
+                    + ["-D", self._directory, *config, "template1"],
+                    user=host.instance.os_user,
+                )
+        except CommandFailed as error:
+            raise ReplicationError(
+                f"{self._directory} was not shut down cleanly, and its recovery failed: {error.message}. Its data is "
+                "as it was; name this host in pgtandem_reseed to have it copied anew."
+            ) from error
+        self._actions.append("recover from the unclean shutdown")
+
+    def _start_and_stop(self, config: str) -> None:
+        """A single-user server cannot be a standby, so a whole one starts that follows nobody and lets nobody in."""
+        host = self._host
+        settings = [config, "listen_addresses=", "unix_socket_directories=", "hot_standby=off"]
+        if supports(host.instance.version, "standby_signal"):
+            settings += ["primary_conninfo=", "restore_command="]
+        words = [host.instance.program("pg_ctl"), "-D", self._directory, "-w", "-t", str(self._request.timeout), "-s"]
+        options = " ".join(f"-c {name}='{value}'" for name, value in (text.split("=", 1) for text in settings))
+        log = host.instance.log_file
+        if not os.path.exists(log):
+            host.files.write_text(log, "", owner=host.instance.os_user, mode=0o600)
+        try:
+            host.runner.run(words + ["-l", log, "-o", options, "start"], user=host.instance.os_user)
+        finally:
+            if find_postmaster(host) is not None:
+                host.runner.run(words + ["-m", "fast", "stop"], user=host.instance.os_user)
+
+    def _tried(self, decision: Decision, source: Source) -> Decision:
+        """What pg_rewind itself says without changing anything (--dry-run), once all that is known speaks for it."""
+        folder = f"{self._directory}.pgtandem-trial"
+        passfile = f"{folder}/pass"
+        owner = self._host.instance.os_user
+        self._host.files.make_folder(folder, owner=owner, mode=0o700)
+        try:
+            self._write_passfile(passfile)
+            done = self._host.runner.run([*self._command(passfile), "--dry-run"], user=owner, check=False)
+        finally:
+            if os.path.exists(passfile):
+                os.unlink(passfile)
+            os.rmdir(folder)
+        said = f"{done.stdout}\n{done.stderr}"
+        if done.status != 0:
+            return Decision(Way.COPY, decision.why, (explained(_errors_of(said)),))
+        if "no rewind required" in said:
+            return Decision(Way.START, f"pg_rewind finds nothing that {source.shown} does not have")
+        return decision
+
+    def _write_passfile(self, path: str) -> None:
+        request = self._request
+        line = passfile_line(host=request.host, port=request.port, user=request.user, password=request.password or "")
+        self._host.files.write_text(path, line + "\n", owner=self._host.instance.os_user, mode=0o600, durable=False)
+
+    def _command(self, passfile: str) -> list[str]:
+        return rewind_command(
+            t.cast(str, _program(self._host)),
+            self._request,
+            directory=self._directory,
+            passfile=passfile,
+            version=self._host.instance.version,
+        )
+
+    def _rewind(self, lock: int) -> None:
+        self._kept.begin(source=self._request.shown())
+        self._kept.write_passfile(
+            passfile_line(
+                host=self._request.host,
+                port=self._request.port,
+                user=self._request.user,
+                password=self._request.password or "",
+            )
+        )
+        try:
+            self._host.runner.run(
+                self._command(self._kept.passfile), user=self._host.instance.os_user, keep_open=[lock]
+            )
+        except CommandFailed as error:
+            raise ReplicationError(
+                f"pg_rewind of {self._directory} to {self._request.shown()} ended half-way: "
+                f"{_errors_of(str(error.details.get('stdout', '')) + str(error.details.get('stderr', '')))}. That "
+                "directory is marked as half rewound, and no server starts on it. Run again, which goes on with it; "
+                "if that fails as well, name this host in pgtandem_reseed to have it copied anew."
+            ) from error
+        finally:
+            self._kept.forget_passfile()
+        self._kept.finish()
+
+    def _go_on(self, evidence: DirectoryEvidence, lock: int) -> dict[str, t.Any]:
+        """A rewind was cut short: finish it, or do it again."""
+        why = "an earlier rewind was cut short"
+        if evidence.running_pid is not None:
+            raise ReplicationError(
+                f"Nothing was changed: {describe(evidence)}, and yet process {evidence.running_pid} runs on it. Stop "
+                "that, and name this host in pgtandem_reseed to have it copied anew."
+            )
+        if self._kept.state().get("phase") == REWOUND or _was_through(self._host, evidence):
+            self._actions.append(f"finish the rewind of {self._directory} that was begun")
+            self._host.runner.run(["sync"])
+            self._kept.finish()
+            return self._result(look_at_directory(self._host), Way.REWIND, why)
+        if _program(self._host) is None:
+            raise ReplicationError("There is no pg_rewind here: install PostgreSQL's client programs.")
+        self._actions.append(f"rewind {self._directory} to {self._request.shown()} again, since {why}")
+        try:
+            self._rewind(lock)
+        except ReplicationError as error:
+            if not self._request.or_copy:
+                raise
+            return self._result(evidence, Way.COPY, why, against=(error.message,))
+        return self._result(look_at_directory(self._host), Way.REWIND, why)
+
+    def _result(
+        self,
+        evidence: DirectoryEvidence,
+        way: Way,
+        why: str,
+        *,
+        note: str | None = None,
+        against: t.Sequence[str] = (),
+    ) -> dict[str, t.Any]:
+        return {
+            "changed": bool(self._actions),
+            "way": way.value,
+            "why": why,
+            "reasons": list(against),
+            "actions": self._actions,
+            "note": note,
+            "data_directory": self._directory,
+            "data_directory_state": classify(evidence).value,
+            "system_identifier": evidence.control.system_identifier if evidence.control else None,
+        }
+
+
+def _errors_of(said: str) -> str:
+    """The lines of a program that name what went wrong."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    found = [re.sub(r"^pg_rewind: (error|fatal): ", "", line) for line in lines if re.search(r"error:|fatal:", line)]
+    return "; ".join(found or lines[-2:]) or "it said nothing"
+
+
+def _was_through(host: Host, evidence: DirectoryEvidence) -> bool:
+    """Whether pg_rewind had written everything before the run was cut short: the control file is the last."""
+    label = host.files.read_text(f"{host.instance.data_directory}/backup_label") or ""
+    state = evidence.control.state if evidence.control else ""
+    return "BACKUP METHOD: pg_rewind" in label and state == "in archive recovery"
+
+
+def rewind(host: Host, request: RewindRequest, *, check_mode: bool) -> dict[str, t.Any]:
+    """Make the data directory one that can follow the source, in the cheapest way that is correct."""
+    work = _Rewind(host, request)
+    return work.foresee() if check_mode else work.run()

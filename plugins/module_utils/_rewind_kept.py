@@ -1,0 +1,153 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""What belongs to this host, put away while pg_rewind replaces everything else, and the mark of a rewind at work.
+
+Beside the data directory lies a folder from just before pg_rewind's first write until the directory is good again. As
+long as it is there the directory counts as half rewound. The directory's mode is one with which no server starts
+(manual, the server insists on 0700 or 0750), so that nobody, and no host that comes back, takes it for a good one.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import stat
+import typing as t
+
+from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import REWIND_FOLDER, REWIND_STATE
+from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+from ansible_collections.pgtandem.replication.plugins.module_utils._rewind_plan import own_entries
+from ansible_collections.pgtandem.replication.plugins.module_utils._server import read_rewind_state
+from ansible_collections.pgtandem.replication.plugins.module_utils._standby import mark_as_standby
+
+#: pg_rewind may have begun to write, and may not have come to its end.
+REWINDING = "rewinding"
+#: pg_rewind is through; what was put away is on its way back.
+REWOUND = "rewound"
+
+#: The group may write and not enter, which is of no use to anybody, and which the server refuses to start with.
+_BLOCKED = 0o720
+
+
+class Kept:
+    """The folder beside a data directory that is being rewound."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._directory = host.instance.data_directory
+        self.folder = f"{self._directory}{REWIND_FOLDER}"
+        self._entries = f"{self.folder}/entries"
+        #: Where the password file is while pg_rewind is at work.
+        self.passfile = f"{self.folder}/pass"
+
+    def state(self) -> dict[str, t.Any]:
+        """What is noted of a rewind that was begun, empty where none was."""
+        return read_rewind_state(self._host)
+
+    def _note(self, **facts: t.Any) -> None:
+        text = json.dumps(dict(self.state(), **facts), sort_keys=True) + "\n"
+        self._host.files.write_text(
+            f"{self.folder}/{REWIND_STATE}", text, owner=self._host.instance.os_user, mode=0o600
+        )
+
+    def begin(self, **facts: t.Any) -> None:
+        """Put away what is the host's own, then say on disk that the directory is no longer good."""
+        if self.state():
+            # An earlier run put the files away; what lies there now may be the other server's.
+            self._block()
+            self._put_folders_away()
+            return
+        owner = self._host.instance.os_user
+        self._host.files.make_folder(self.folder, owner=owner, mode=0o700)
+        # What lies here without a state is of a run that was cut short before it had moved anything.
+        shutil.rmtree(self._entries, ignore_errors=True)
+        self._host.files.make_folder(self._entries, owner=owner, mode=0o700)
+        names = own_entries(os.listdir(self._directory))
+        folders = [name for name in names if os.path.isdir(f"{self._directory}/{name}")]
+        files = [name for name in names if name not in folders]
+        for name in files:
+            _copy(f"{self._directory}/{name}", f"{self._entries}/{name}")
+        self._host.files.sync_folder(self._entries)
+        mode = stat.S_IMODE(os.stat(self._directory).st_mode)
+        self._note(phase=REWINDING, mode=mode, files=files, folders=folders, **facts)
+        self._block()
+        self._put_folders_away()
+
+    def _put_folders_away(self) -> None:
+        # pg_rewind begins only when all of them are away, so what is still in its place is this host's.
+        for name in self.state()["folders"]:
+            if os.path.isdir(f"{self._directory}/{name}") and not os.path.lexists(f"{self._entries}/{name}"):
+                self._move(f"{self._directory}/{name}", f"{self._entries}/{name}")
+
+    def _move(self, source: str, target: str) -> None:
+        try:
+            os.rename(source, target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            # The data directory is a mount point, so what lies beside it is on another file system.
+            _remove(f"{target}.pgtandem-copy")
+            self._host.runner.run(["cp", "-a", "--", source, f"{target}.pgtandem-copy"])
+            os.rename(f"{target}.pgtandem-copy", target)
+
+    def _block(self) -> None:
+        os.chmod(self._directory, _BLOCKED)
+
+    def write_passfile(self, line: str) -> None:
+        """What pg_rewind logs in with."""
+        self._host.files.write_text(
+            self.passfile, line + "\n", owner=self._host.instance.os_user, mode=0o600, durable=False
+        )
+
+    def forget_passfile(self) -> None:
+        """The password is on this disk no longer than it is needed."""
+        if os.path.exists(self.passfile):
+            os.unlink(self.passfile)
+
+    def finish(self) -> None:
+        """Bring everything back and make the directory a standby. Safe to repeat from any point."""
+        self.forget_passfile()
+        self._note(phase=REWOUND)
+        state = self.state()
+        for name in state["files"]:
+            _copy(f"{self._entries}/{name}", f"{self._directory}/{name}")
+        for name in state["folders"]:
+            if os.path.isdir(f"{self._entries}/{name}"):
+                # Its place was taken by the other server's.
+                _remove(f"{self._directory}/{name}")
+                self._move(f"{self._entries}/{name}", f"{self._directory}/{name}")
+        mark_as_standby(self._host, self._directory)
+        self._host.files.sync_folder(self._directory)
+        os.chmod(self._directory, state["mode"])
+        # The state goes first: from here on the directory is good.
+        self._host.files.remove_file(f"{self.folder}/{REWIND_STATE}")
+        shutil.rmtree(self.folder)
+
+
+def _copy(source: str, target: str) -> None:
+    """Copy one file or link with its owner and mode, whole or not at all."""
+    temporary = f"{target}.pgtandem-copy"
+    _remove(temporary)
+    shutil.copy2(source, temporary, follow_symlinks=False)
+    seen = os.lstat(source)
+    if os.geteuid() == 0:
+        os.chown(temporary, seen.st_uid, seen.st_gid, follow_symlinks=False)
+    if not os.path.islink(temporary):
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    os.replace(temporary, target)
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)

@@ -1,0 +1,207 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""The cheapest way for a server to follow another one again: pure decisions (manual, pg_rewind).
+
+A server that went on writing after the other one's timeline forked off its own has to be rewound. One that stopped
+before that just follows.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import dataclass
+from enum import Enum
+
+from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import parse_lsn
+from ansible_collections.pgtandem.replication.plugins.module_utils._versions import since_text, supports
+
+#: What the control file says of a server that had the time to say how far its WAL goes.
+CLEAN = ("shut down", "shut down in recovery")
+
+#: Entries of a data directory that are PostgreSQL's own (manual, Database File Layout). Everything else at the top of
+#: it, configuration and logs above all, belongs to this host and not to the server that it is rewound to.
+_SERVERS_OWN = re.compile(
+    r"^(base|global|log_status|pg_(clog|commit_ts|dynshmem|logical|multixact|notify|replslot|serial|snapshots|stat"
+    r"|stat_tmp|subtrans|tblspc|twophase|wal|xact|xlog)|PG_VERSION|postmaster\.(pid|opts)|backup_label(\.old)?"
+    r"|tablespace_map(\.old)?|(standby|recovery)\.signal|recovery\.(conf|done)|backup_manifest|current_logfiles"
+    r"|pg_internal\.init|pgsql_tmp.*|lost\+found)$"
+)
+
+
+class Way(str, Enum):
+    """What has to be done to a data directory."""
+
+    #: It follows as it is, marked as a standby.
+    START = "start"
+    #: pg_rewind takes back what the other server does not have.
+    REWIND = "rewind"
+    #: Only a new copy helps.
+    COPY = "copy"
+
+
+@dataclass(frozen=True)
+class Target:
+    """The directory that is to follow."""
+
+    system_identifier: str
+    #: PostgreSQL's version number, of the programs here.
+    version: int
+    timeline: int | None
+    #: What the control file says of its state.
+    state: str
+    checkpoint_lsn: str | None
+    minimum_recovery_lsn: str | None = None
+    #: Each earlier timeline and where it was left; None where the history is not known.
+    forks: t.Mapping[int, str] | None = None
+    is_standby: bool = False
+    data_checksums: bool = False
+    wal_log_hints: bool = False
+    full_page_writes: bool | None = None
+    has_program: bool = True
+
+
+@dataclass(frozen=True)
+class Source:
+    """The server that is to be followed."""
+
+    shown: str
+    system_identifier: str
+    version: int
+    #: The timeline that it writes now, and the one of its last checkpoint.
+    timeline: int
+    checkpoint_timeline: int
+    in_recovery: bool = False
+    lsn: str | None = None
+    forks: t.Mapping[int, str] | None = None
+    #: Functions that the role may not run there.
+    missing: tuple[str, ...] = ()
+
+
+class Decision(t.NamedTuple):
+    """A way, with the evidence for it as a clause, and what stands against it."""
+
+    way: Way
+    why: str
+    #: Why pg_rewind cannot do it, as sentences with what to do.
+    against: tuple[str, ...] = ()
+
+
+def is_clean(state: str) -> bool:
+    """Whether the control file tells how far the WAL goes.
+
+    >>> is_clean("shut down"), is_clean("in production")
+    (True, False)
+    """
+    return state in CLEAN
+
+
+def own_entries(names: t.Iterable[str]) -> list[str]:
+    """What of a data directory's top belongs to the host itself, so that a rewind must not replace it.
+
+    >>> own_entries(["base", "postgresql.conf", "pg_wal", "log", "server.key", "standby.signal"])
+    ['log', 'postgresql.conf', 'server.key']
+    """
+    return sorted(name for name in names if not _SERVERS_OWN.match(name))
+
+
+def diverged(target: Target, source: Source) -> str | None:
+    """Why the target cannot follow as it is, as a clause with the evidence; None where it can."""
+    ours, theirs = target.timeline, source.timeline
+    if ours is None:
+        return "its timeline is not known"
+    if ours == theirs:
+        for timeline in sorted(set(target.forks or {}) & set(source.forks or {})):
+            one, other = (target.forks or {})[timeline], (source.forks or {})[timeline]
+            if parse_lsn(one) != parse_lsn(other):
+                return f"both are on timeline {ours}, but they left timeline {timeline} at {one} and at {other}"
+        if not target.is_standby:
+            return f"both were primaries of timeline {ours}, so nothing tells where their ways parted"
+        return None
+    if ours > theirs or ours not in (source.forks or {}):
+        return f"it is on timeline {ours}, which timeline {theirs} of {source.shown} did not come from"
+    fork = (source.forks or {})[ours]
+    # The checkpoint's position is where its record begins: at the fork means beyond it.
+    if target.checkpoint_lsn and parse_lsn(target.checkpoint_lsn) >= parse_lsn(fork):
+        return (
+            f"its last checkpoint is at {target.checkpoint_lsn} of timeline {ours}, not before {fork}, where timeline "
+            f"{theirs} forked off"
+        )
+    if target.minimum_recovery_lsn and parse_lsn(target.minimum_recovery_lsn) > parse_lsn(fork):
+        return (
+            f"it has replayed {target.minimum_recovery_lsn} of timeline {ours}, beyond {fork}, where timeline {theirs} "
+            "forked off"
+        )
+    if not target.is_standby and not is_clean(target.state):
+        return (
+            f"it was killed while it wrote timeline {ours}, so its WAL may go beyond {fork}, where timeline {theirs} "
+            "forked off"
+        )
+    return None
+
+
+def decide(target: Target, source: Source) -> Decision:
+    """The cheapest way that is correct."""
+    if target.system_identifier != source.system_identifier:
+        return Decision(
+            Way.COPY,
+            f"it is system {target.system_identifier}, and {source.shown} is system {source.system_identifier}",
+            ("They are no copies of one cluster, so the one cannot become a standby of the other.",),
+        )
+    why = diverged(target, source)
+    if why is None:
+        return Decision(Way.START, f"it holds nothing that {source.shown} does not have")
+    against = tuple(_against(target, source))
+    return Decision(Way.COPY if against else Way.REWIND, why, against)
+
+
+def _against(target: Target, source: Source) -> t.Iterator[str]:
+    if target.timeline == source.timeline and not target.is_standby:
+        yield "pg_rewind goes by timelines, and here they are the same."
+    if not target.has_program:
+        yield "There is no pg_rewind of this version here: install PostgreSQL's client programs."
+    if not (target.data_checksums or target.wal_log_hints):
+        yield (
+            "pg_rewind needs data checksums or wal_log_hints = on, from before the ways parted. Set wal_log_hints in "
+            "pgtandem_parameters for the next time."
+        )
+    if target.full_page_writes is False:
+        yield "pg_rewind needs full_page_writes = on, from before the ways parted."
+    if source.in_recovery and not supports(source.version, "rewind_from_standby"):
+        since = since_text("rewind_from_standby")
+        yield f"{source.shown} is a standby, which pg_rewind takes as its source from {since} on."
+    if source.missing:
+        yield (
+            f"The role may not run {', '.join(source.missing)} on {source.shown}: let site.yml grant that "
+            "(pg_replication_role with rewind: true), or log in as a superuser."
+        )
+    if source.checkpoint_timeline != source.timeline and not supports(source.version, "rewind_sees_promotion"):
+        yield (
+            f"{source.shown} was promoted and has written no checkpoint since, so that pg_rewind would not see that it "
+            "was promoted: run CHECKPOINT there (module pg_checkpoint)."
+        )
+
+
+#: What pg_rewind says where WAL of the target is gone, in its versions from 9.5 on.
+_WAL_GONE = (
+    "could not find previous WAL record",
+    "could not find common ancestor",
+    "could not read WAL record",
+    "pg_wal/",
+    "pg_xlog/",
+)
+
+
+def explained(said: str) -> str:
+    """What stands behind an error of pg_rewind's, as a sentence.
+
+    >>> explained('pg_rewind: error: could not open file "/d/pg_wal/000000010000000000000006": No such file')[:51]
+    'The WAL back to where the ways parted is gone here '
+    """
+    line = " ".join(said.split())
+    if any(words in line for words in _WAL_GONE):
+        return f"The WAL back to where the ways parted is gone here (pg_rewind: {line})."
+    return f"pg_rewind refuses: {line}."

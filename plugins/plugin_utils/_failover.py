@@ -1,0 +1,392 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""Who takes over from a dead primary, and whether anybody may: pure decisions.
+
+What cannot be seen is taken for the worst. Nobody is promoted while anything says that the old primary lives, unless it
+was fenced, nor with fewer than half of the hosts in sight.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.pgtandem.replication.plugins.module_utils._bytes import shown_bytes
+from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import format_lsn, lsn_distance, parse_lsn
+from ansible_collections.pgtandem.replication.plugins.module_utils._names import slot_name
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import (
+    Node,
+    Problem,
+    because,
+    described,
+    named,
+    quorum,
+    runs,
+    state_of,
+    system_of,
+    unread,
+)
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._timelines import reached
+
+#: What a control file says of a server whose last WAL record it names.
+_CLEAN = "shut down"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user said, and what was found out since the hosts were read."""
+
+    #: The standby to promote; empty: the one with the most WAL.
+    target: str = ""
+    #: The old primary was fenced in this run.
+    fenced: bool = False
+    #: Whether a fence will be tried, so that a living primary does not stop the run yet.
+    will_fence: bool = False
+    #: Hosts from which the old primary's port could be reached.
+    answering: frozenset[str] = frozenset()
+    accept_loss: bool = False
+
+
+class Failover(t.NamedTuple):
+    """Who is promoted, and what that costs."""
+
+    cluster: str
+    target: Node
+    #: None where nobody can be told to have been the primary.
+    old: Node | None
+    #: An earlier run promoted it already.
+    done: bool
+    #: How far the target's WAL goes.
+    lsn: str | None
+    #: Bytes that are known to be lost, and whether that is all.
+    lost: int
+    exact: bool
+    timeline: int
+    #: Hosts that have more WAL than the target, by the user's leave.
+    ahead: tuple[str, ...]
+    slots: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def told(self) -> str:
+        """What may be lost, as a sentence."""
+        name = self.target["name"]
+        if self.done:
+            return f"{name} was promoted already (timeline {self.timeline}); the run goes on from there."
+        old = self.old["name"] if self.old else "the old primary"
+        if self.exact:
+            return f"{name} has received WAL up to {self.lsn}; of what {old} had, {self.lost} bytes are lost."
+        known = f"at least {self.lost} bytes ({shown_bytes(self.lost)})" if self.lost else "as far as is known nothing"
+        return (
+            f"{name} has received WAL up to {self.lsn}. Of what {old} told of before it died, {known} would be lost; "
+            "what it wrote after its last message nobody can know."
+        )
+
+    def as_result(self) -> dict[str, t.Any]:
+        """What the tasks need."""
+        readable = self.old is not None and self.old["status"] is not None
+        return {
+            "cluster": self.cluster,
+            "target": self.target["name"],
+            "old": self.old["name"] if self.old else None,
+            "old_readable": readable,
+            "done": self.done,
+            "lsn": self.lsn,
+            "lost_bytes": self.lost,
+            "lost_exactly": self.exact,
+            "timeline": self.timeline,
+            "slots": list(self.slots),
+            "system_identifier": system_of(self.target),
+            "options": self.target["status"]["instance"],
+            # Who has to be brought back: the old primary, and whoever is beyond the fork that is to be.
+            "returning": sorted({*self.ahead, *([self.old["name"]] if self.old and readable else [])}),
+            "told": self.told(),
+            "notes": list(self.notes),
+        }
+
+
+def old_primary(nodes: t.Sequence[Node]) -> Node | None:
+    """The host that was the primary: one whose directory says so, or whom the standbys followed, or the inventory's."""
+    on_disk = [node for node in nodes if state_of(node) == "primary"]
+    stopped = [node for node in on_disk if not runs(node)]
+    if len(on_disk) == 1:
+        return on_disk[0]
+    if len(stopped) == 1 and len(on_disk) == 2:
+        return stopped[0]
+    followed = [
+        other
+        for other in unread(nodes)
+        if any(
+            (node["status"] or {}).get("upstream") == {"host": other["address"], "port": other["port"]}
+            for node in nodes
+        )
+    ]
+    if len(followed) == 1:
+        return followed[0]
+    return next((node for node in unread(nodes) if "primary" in node["groups"]), None)
+
+
+def takeover(cluster: str, nodes: t.Sequence[Node], wish: Wish) -> Failover | list[Problem]:
+    """Who is promoted in a cluster, or every reason not to."""
+    problems = _about_the_target(cluster, nodes, wish)
+    if not quorum(nodes):
+        problems.append(
+            Problem(
+                "no-quorum",
+                tuple(node["name"] for node in unread(nodes)),
+                f"Of the {len(nodes)} hosts of cluster {cluster!r} only {len(nodes) - len(unread(nodes))} could be "
+                f"read, fewer than half ({'; '.join(node['name'] + because(node) for node in unread(nodes))}). The "
+                "primary may live on the other side of a broken network.",
+                "Make more of them reachable.",
+            )
+        )
+    live = [node for node in nodes if state_of(node) == "primary" and runs(node)]
+    if len(live) > 1:
+        problems.append(
+            Problem(
+                "two-primaries",
+                tuple(node["name"] for node in live),
+                f"{named(live)} all run as primaries of cluster {cluster!r}.",
+                "Stop those whose data does not count, and let them come back (rejoin.yml).",
+            )
+        )
+    if problems:
+        return problems
+    if live:
+        return _with_a_primary(cluster, nodes, live[0], wish)
+    old = old_primary(nodes)
+    if old is not None and not wish.fenced:
+        problems += _signs_of_life(old, wish)
+    choice = _choose(cluster, nodes, wish)
+    if isinstance(choice, Problem):
+        return [*problems, choice]
+    lost, exact = _loss(nodes, old, choice)
+    problems += _too_much(cluster, nodes, old, choice, wish, lost if exact else 0)
+    return problems or _failover(cluster, nodes, old, choice, lost, exact=exact)
+
+
+def _about_the_target(cluster: str, nodes: t.Sequence[Node], wish: Wish) -> list[Problem]:
+    if not wish.target or any(node["name"] == wish.target for node in nodes):
+        return []
+    return [
+        Problem(
+            "inventory-unknown-host",
+            (wish.target,),
+            f"{wish.target!r}, which pgtandem_target names, is no host of cluster {cluster!r} ({named(nodes)}).",
+            "Correct the name.",
+        )
+    ]
+
+
+def _with_a_primary(cluster: str, nodes: t.Sequence[Node], live: Node, wish: Wish) -> Failover | list[Problem]:
+    """A primary runs: the one that is dead for nobody, or the one that an earlier run promoted."""
+    name = live["name"]
+    others = [node for node in nodes if node is not live]
+    gone = [node for node in others if node["status"] is None or state_of(node) == "primary"]
+    promoted = bool(live["status"]["timeline_history"]) and "primary" not in live["groups"] and bool(gone)
+    if promoted and wish.target in ("", name):
+        old = old_primary(others)
+        return _failover(cluster, nodes, old, live, 0, exact=True, done=True)
+    if wish.will_fence and not promoted:
+        choice = _choose(cluster, nodes, wish)
+        if isinstance(choice, Problem):
+            return [choice]
+        lost, _exact = _loss(nodes, live, choice)
+        return _failover(cluster, nodes, live, choice, lost, exact=False)
+    advice = (
+        "The fence did not stop it: see what it does, and stop that server."
+        if wish.fenced
+        else "To move the primary use switchover.yml. If it has to go and cannot be asked, fence it: -e "
+        "pgtandem_fence=true stops it through its host, pgtandem_fence_command is a command of yours."
+    )
+    return [
+        Problem(
+            "primary-answers",
+            (name,),
+            f"{name} answers and runs as the primary of cluster {cluster!r} ({described(live)}, timeline "
+            f"{live['status']['timeline']}). Nobody is promoted beside it.",
+            advice,
+        )
+    ]
+
+
+def _signs_of_life(old: Node, wish: Wish) -> list[Problem]:
+    """The host may be out of the controller's sight and alive for others."""
+    if not wish.answering or wish.will_fence:
+        return []
+    return [
+        Problem(
+            "primary-answers",
+            (old["name"],),
+            f"{old['name']}, the old primary, could not be read{because(old)}, but its server answers "
+            f"{', '.join(sorted(wish.answering))} at {old['address']}:{old['port']}. It may be serving clients.",
+            "Look at that host; or fence it (pgtandem_fence_command).",
+        )
+    ]
+
+
+def _standbys(nodes: t.Iterable[Node]) -> list[Node]:
+    return [
+        node
+        for node in nodes
+        if state_of(node) == "standby"
+        and runs(node)
+        and node["status"]["accepts_connections"]
+        and reached(node["status"])
+    ]
+
+
+def _position(node: Node) -> tuple[int, int]:
+    """Newer timelines first, then how far it has received."""
+    return node["status"]["timeline"] or 0, parse_lsn(reached(node["status"]) or "0/0")
+
+
+def _delayed(node: Node) -> bool:
+    return node["status"]["settings"].get("recovery_min_apply_delay") not in (None, "", "0")
+
+
+def _choose(cluster: str, nodes: t.Sequence[Node], wish: Wish) -> Node | Problem:
+    """The standby with the most WAL of the newest timeline. Of equals one that replays without delay."""
+    standbys = _standbys(nodes)
+    if wish.target:
+        found = next((node for node in standbys if node["name"] == wish.target), None)
+        if found is not None:
+            return found
+        node = next(node for node in nodes if node["name"] == wish.target)
+        return Problem(
+            "no-standby",
+            (wish.target,),
+            f"{wish.target} cannot be promoted: {described(node)}{because(node)}. Only a standby that runs and lets "
+            "sessions in can.",
+            f"Name another one ({named(standbys) or 'none is there'}).",
+        )
+    if not standbys:
+        return Problem(
+            "no-standby",
+            tuple(node["name"] for node in nodes),
+            f"Cluster {cluster!r} has no standby that runs and lets sessions in: "
+            + "; ".join(f"{node['name']}: {described(node)}{because(node)}" for node in nodes)
+            + ".",
+            "Start one, or start the primary.",
+        )
+    best = max(_position(node) for node in standbys)
+    equal = [node for node in standbys if _position(node) == best]
+    return min(equal, key=lambda node: (_delayed(node), bool(node["upstream"])))
+
+
+def _loss(nodes: t.Sequence[Node], old: Node | None, choice: Node) -> tuple[int, bool]:
+    """How much WAL the old primary is known to have had beyond the choice, and whether that is all it had."""
+    ours = reached(choice["status"])
+    known = []
+    exact = False
+    if old is not None and old["status"] is not None:
+        known.append(reached(old["status"]))
+        exact = (old["status"]["control"] or {}).get("state") == _CLEAN and not runs(old)
+    for node in _standbys(nodes):
+        receiver = node["status"]["wal_receiver"] or {}
+        known += [reached(node["status"]), receiver.get("latest_end_lsn")]
+    return max((lsn_distance(lsn, ours) or 0 for lsn in known if lsn), default=0), exact
+
+
+def _too_much(
+    cluster: str, nodes: t.Sequence[Node], old: Node | None, choice: Node, wish: Wish, lost: int
+) -> list[Problem]:
+    """A loss that another choice would not have needs the user's word."""
+    if wish.accept_loss:
+        return []
+    better = [node for node in _standbys(nodes) if _position(node) > _position(choice)]
+    name = choice["name"]
+    if better:
+        best = max(better, key=_position)
+        theirs = reached(best["status"])
+        return [
+            Problem(
+                "less-wal",
+                (name, best["name"]),
+                f"{name} has received WAL up to {reached(choice['status'])} (timeline {choice['status']['timeline']}), "
+                f"and {best['name']} up to {theirs} (timeline {best['status']['timeline']}): "
+                f"{lsn_distance(theirs, reached(choice['status']))} bytes of WAL would be lost.",
+                f"Promote {best['name']}, or say -e pgtandem_accept_loss=true.",
+            )
+        ]
+    if lost and old is not None:
+        return [
+            Problem(
+                "less-wal",
+                (name, old["name"]),
+                f"{old['name']} was shut down in order and holds {lost} bytes of WAL that no standby of cluster "
+                f"{cluster!r} has received ({described(old)}).",
+                "Start it again and use switchover.yml, or say -e pgtandem_accept_loss=true.",
+            )
+        ]
+    return []
+
+
+def _failover(
+    cluster: str,
+    nodes: t.Sequence[Node],
+    old: Node | None,
+    choice: Node,
+    lost: int,
+    *,
+    exact: bool,
+    done: bool = False,
+) -> Failover:
+    position = reached(choice["status"])
+    others = [node for node in unread(nodes) if node is not old]
+    notes = [
+        f"{node['name']} could not be read{because(node)}. It may have received WAL that {choice['name']} lacks; it is "
+        "left as it is."
+        for node in others
+    ]
+    if old is not None and old["status"] is not None and not runs(old) and not done:
+        notes.append(
+            f"{old['name']} can be reached and its server is down ({described(old)}). Where it can be started again, "
+            "that loses nothing."
+        )
+    ahead = [] if done else [node["name"] for node in _standbys(nodes) if _position(node) > _position(choice)]
+    olds = ("", old["name"] if old else "", choice["name"])
+    return Failover(
+        cluster=cluster,
+        target=choice,
+        old=old,
+        done=done,
+        lsn=format_lsn(parse_lsn(position)) if position else None,
+        lost=lost,
+        exact=exact,
+        timeline=choice["status"]["timeline"],
+        ahead=tuple(ahead),
+        slots=tuple(
+            sorted(
+                slot_name(node["name"])
+                for node in nodes
+                if node is not choice and node["slots"] and (node["upstream"] in olds or node is old)
+            )
+        ),
+        notes=tuple(notes),
+    )
+
+
+def takeovers(clusters: t.Mapping[str, t.Sequence[Node]], wish: Wish) -> tuple[list[Failover], list[Problem]]:
+    """Every cluster of the run that needs one. A cluster whose primary runs is only told of where it is meant."""
+    meant = {
+        cluster: nodes
+        for cluster, nodes in clusters.items()
+        if not wish.target or any(node["name"] == wish.target for node in nodes)
+    }
+    if not meant:
+        return [], _about_the_target(", ".join(clusters), [node for nodes in clusters.values() for node in nodes], wish)
+    found: list[Failover] = []
+    problems: list[Problem] = []
+    healthy: list[Problem] = []
+    for cluster, nodes in meant.items():
+        answer = takeover(cluster, nodes, wish)
+        if isinstance(answer, Failover):
+            found.append(answer)
+        elif len(meant) > 1 and [problem.id for problem in answer] == ["primary-answers"]:
+            healthy += answer
+        else:
+            problems += answer
+    return found, problems or ([] if found else healthy)

@@ -1,0 +1,208 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The two halves of a switchover on real servers: pg_demote on the primary, an armed pg_promote on the standby."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import parse_lsn
+from ansible_collections.pgtandem.replication.plugins.module_utils._wal_record import (
+    pages_for,
+    record_before,
+    segment_name,
+)
+from conftest import SERVERS, Cluster, MakeCluster, MakeFolder, Results, Task, run_tasks
+from site_runs import wait_until
+
+
+class Pair(t.NamedTuple):
+    """A primary and a standby that streams from it."""
+
+    primary: Cluster
+    standby: Cluster
+
+    def arm(self, token: str, **more: t.Any) -> Task:
+        return Task("pg_promote", {**self.standby.options, "after": "shutdown", "phase": "arm", "token": token,
+                                   "slots": ["old"], "patience": 60, **more})  # fmt: skip
+
+    def demote(self, token: str = "", check: bool = False, **more: t.Any) -> Task:
+        upstream = {"host": "127.0.0.1", "port": self.standby.port, "application_name": "old", "slot": "old"}
+        options = {"upstream": upstream, "successor": "copy", "token": token, "replication_user": "replica"}
+        return Task("pg_demote", {**self.primary.options, **options, **more}, check, check)
+
+    def end(self, phase: str, token: str) -> Task:
+        return Task("pg_promote", {**self.standby.options, "after": "shutdown", "phase": phase, "token": token,
+                                   "timeout": 20})  # fmt: skip
+
+    @property
+    def note(self) -> dict[str, t.Any]:
+        return t.cast(
+            "dict[str, t.Any]", json.loads((self.standby.data_directory / "pgtandem-promote.json").read_text())
+        )
+
+    @property
+    def marked(self) -> bool:
+        return (self.primary.data_directory / "standby.signal").exists()
+
+    def goes_on(self) -> None:
+        """The primary is as it was, and the standby follows it."""
+        assert not self.marked
+        assert self.primary.psql("CREATE TABLE IF NOT EXISTS on_and_on (); SELECT pg_is_in_recovery()") == "f"
+        assert self.standby.psql("SELECT pg_is_in_recovery()") == "t"
+        assert self.standby.psql("SELECT count(*) FROM pg_replication_slots") == "0"
+        wait_until(lambda: self.standby.psql("SELECT to_regclass('on_and_on')"), "the standby to follow")
+
+
+def pair_of(make_cluster: MakeCluster, make_folder: MakeFolder, server: str = "embedded") -> Pair:
+    primary = make_cluster(server, hot_standby="on")
+    hba = "local all all peer\nlocal replication all peer\nhost replication replica 127.0.0.1/32 trust\n"
+    (primary.data_directory / "pg_hba.conf").write_text(hba, encoding="utf-8")
+    primary.reload()
+    primary.psql("CREATE ROLE replica LOGIN REPLICATION")
+    standby = primary.standby(make_folder())
+    make_cluster.adopt(standby)  # type: ignore[attr-defined]
+    standby.configure(listen_addresses="127.0.0.1")
+    standby.start()
+    state = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
+    wait_until(lambda: primary.psql(state) == "1", "the standby to stream")
+    return Pair(primary, standby)
+
+
+def clean(results: Results) -> None:
+    assert "Traceback" not in results.output
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_roles_are_swapped(make_cluster: MakeCluster, make_folder: MakeFolder, server: str) -> None:
+    pair = pair_of(make_cluster, make_folder, server)
+    pair.primary.psql("CREATE TABLE kept AS SELECT 1 AS n")
+    results = run_tasks([pair.demote(check=True), pair.arm("t1"), pair.demote("t1"), pair.end("collect", "t1"),
+                         pair.demote()])  # fmt: skip
+    clean(results)
+    check, armed, demoted, promoted, again = results
+    assert check["changed"] and "Shut the server down" in check["actions"] and check["diff"]
+    assert armed["state"] == "waiting"
+    assert demoted["clean"] and demoted["point_of_no_return"] and demoted["actions"] == check["actions"]
+    assert promoted["state"] == "promoted" and promoted["timeline"] == 2
+    # Two proofs that know nothing of each other: the control file there, the WAL here.
+    assert parse_lsn(promoted["checkpoint_lsn"]) == parse_lsn(demoted["checkpoint_lsn"])
+    assert promoted["seconds"] < 4, "a promotion must not sleep for wal_retrieve_retry_interval"
+    assert not again["changed"] and not again["point_of_no_return"]
+    pair.standby.psql("INSERT INTO kept VALUES (2)")
+    wait_until(lambda: pair.primary.psql("SELECT max(n) FROM kept") == "2", "the old primary to follow")
+    assert pair.standby.psql("SELECT slot_name, active FROM pg_replication_slots") == "old|t"
+    assert not (pair.standby.data_directory / "promote").exists()
+
+
+def test_another_shutdown_promotes_nobody(make_cluster: MakeCluster, make_folder: MakeFolder) -> None:
+    pair = pair_of(make_cluster, make_folder)
+    assert run_tasks([pair.arm("t1")])[0]["state"] == "waiting"
+    assert pair.standby.psql("SELECT slot_name FROM pg_replication_slots") == "old"
+    pair.primary.run("pg_ctl", "-w", "-D", pair.primary.data_directory, "-m", "fast", "-s", "stop")
+    wait_until(
+        lambda: not pair.standby.psql("SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming'"), "the end"
+    )
+    pair.primary.start()
+    wait_until(lambda: pair.standby.psql("SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming'"), "its return")
+    # A second one takes the place of a standby that waits for a run that died.
+    results = run_tasks([pair.arm("t2"), pair.end("collect", "t1"), pair.end("disarm", "t2"), pair.end("disarm", "t2")])
+    clean(results)
+    assert "took its place" in results[1]["msg"]
+    assert results[2]["state"] == "cancelled" and not results[2]["changed"] and results[3]["state"] == "cancelled"
+    pair.goes_on()
+
+
+def test_the_primary_goes_on_where_it_is_refused(make_cluster: MakeCluster, make_folder: MakeFolder) -> None:
+    pair = pair_of(make_cluster, make_folder)
+    others = "query LIKE '%pg_sleep(120)' AND pid <> pg_backend_pid()"
+    busy = subprocess.Popen(
+        [str(pair.primary.bin_directory / "psql"), "-X", "-h", str(pair.primary.folder), "-p", str(pair.primary.port),
+         "-d", "postgres", "-c", "BEGIN; SELECT pg_sleep(120)"],
+        user=pair.primary.superuser if os.geteuid() == 0 else None, cwd="/", stdout=subprocess.DEVNULL,
+        env={"PATH": os.environ["PATH"]},
+    )  # fmt: skip
+    try:
+        wait_until(lambda: pair.primary.psql(f"SELECT 1 FROM pg_stat_activity WHERE {others}"), "the transaction")
+        wrong = {"host": "127.0.0.1", "port": 1, "application_name": "old"}
+        (result,) = run_tasks([pair.demote("t1", upstream=wrong, successor="nobody", maximum_transaction_seconds=0.1)])
+    finally:
+        pair.primary.psql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+        busy.wait()
+    assert result["failed"] and result["point_of_no_return"] is False and len(result["problems"]) == 3
+    for words in ("nobody does not stream", "Transactions have been open", "Is that server running"):
+        assert words in result["msg"]
+    # Nobody waits, or not for this.
+    results = run_tasks([pair.demote("t1"), pair.arm("t2"), pair.demote("t1"), pair.end("disarm", "t2")])
+    clean(results)
+    for number in (0, 2):
+        assert results[number]["failed"] and "does not answer" in results[number]["msg"]
+        assert results[number]["point_of_no_return"] is False
+    pair.goes_on()
+
+
+def test_without_its_waiting_process_the_standby_can_be_promoted_by_hand(
+    make_cluster: MakeCluster, make_folder: MakeFolder
+) -> None:
+    pair = pair_of(make_cluster, make_folder)
+    run_tasks([pair.arm("t1")])
+    os.kill(pair.note["pid"], signal.SIGKILL)
+    demoted, collected = run_tasks([pair.demote(), pair.end("collect", "t1")])
+    assert demoted["clean"] and pair.primary.psql("SELECT pg_is_in_recovery()") == "t"
+    assert collected["failed"] and collected["state"] == "failed" and "was killed" in collected["msg"]
+    (promoted,) = run_tasks([Task("pg_promote", {**pair.standby.options, "minimum_lsn": demoted["checkpoint_lsn"]})])
+    assert promoted["changed"] and promoted["timeline"] == 2
+
+
+def test_a_primary_that_was_stopped_comes_back_as_a_standby(make_cluster: MakeCluster, make_folder: MakeFolder) -> None:
+    pair = pair_of(make_cluster, make_folder)
+    pair.primary.stop()
+    (crashed,) = run_tasks([pair.demote()])
+    assert crashed["failed"] and "was not shut down cleanly" in crashed["msg"] and not pair.marked
+    pair.primary.start()
+    pair.primary.run("pg_ctl", "-w", "-D", pair.primary.data_directory, "-m", "fast", "-s", "stop")
+    (back,) = run_tasks([pair.demote()])
+    assert back["changed"] and back["clean"] and pair.primary.psql("SELECT pg_is_in_recovery()") == "t"
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_records_are_read_as_pg_waldump_reads_them(make_cluster: MakeCluster, server: str) -> None:
+    cluster = make_cluster(server, "--wal-segsize=1", "--encoding=UTF8", "--locale=C", wal_keep_size="256MB")
+    for number in range(3):
+        cluster.psql(
+            f"CREATE TABLE t{number} AS SELECT g, repeat(md5(g::text), g % 30) FROM generate_series(1, 2000) g"
+        )
+        cluster.psql("CHECKPOINT")
+        cluster.run("pg_ctl", "-w", "-D", cluster.data_directory, "-m", "fast", "-s", "stop")
+        cluster.start()
+    folder = cluster.data_directory / "pg_wal"
+    names = sorted(path.name for path in folder.iterdir() if re.match(r"^[0-9A-F]{24}$", path.name))
+    said = "".join(cluster.run("pg_waldump", folder / name, check=False).stdout for name in names)
+    found = re.findall(r"rmgr: (\S+) .*? lsn: (\S+), prev (\S+), .*?desc: (\S+)", said)
+    size, right, shutdowns = 1 << 20, 0, 0
+
+    def read(page: int) -> bytes:
+        path = Path(folder, segment_name(1, page, size))
+        return path.read_bytes()[page % size :][:8192] if path.exists() else b""
+
+    for (manager, at, _previous, word), (_manager, behind, previous, _word) in zip(found, found[1:]):
+        start, end = parse_lsn(at), parse_lsn(behind)
+        if parse_lsn(previous) != start:
+            continue
+        # A record begins behind a page's header where the one before it filled the page.
+        ends = {end, end - end % 8192} if end % 8192 in (24, 40) else {end}
+        records = [record_before(one, {page: read(page) for page in pages_for(one, 8192)}, 8192) for one in ends]
+        for record in records:
+            if record is not None and record.start == start:
+                right += 1
+                shutdowns += record.is_shutdown_checkpoint
+                assert record.is_shutdown_checkpoint == (manager == "XLOG" and word == "CHECKPOINT_SHUTDOWN")
+    assert right > 0.95 * len(found) and shutdowns >= 3

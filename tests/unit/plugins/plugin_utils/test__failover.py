@@ -1,0 +1,124 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who takes over from a dead primary, as a table."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._failover import Failover, Wish, takeover, takeovers
+from nodes import Node, history, host, receiver, seen
+
+WHERE = {"host": "10.0.0.1", "port": 5432}
+
+
+def dead() -> Node:
+    return dict(host("pg1", "primary"), unread_reason="No route to host")
+
+
+def down(state: str = "in production", lsn: str = "0/5000000") -> Node:
+    """The host answers, the server does not run."""
+    control = {"state": state, "checkpoint_lsn": lsn, "block_size": 8192}
+    return seen(host("pg1", "primary"), "primary", running=False, control=control)
+
+
+def standby(name: str, lsn: str = "0/5000000", **changes: t.Any) -> Node:
+    variables = changes.pop("variables", {})
+    values: dict[str, t.Any] = {"positions": {"receive": lsn, "replay": lsn}, "upstream": WHERE}
+    return seen(host(name, **variables), "standby", **{**values, **changes})
+
+
+def promoted(name: str) -> Node:
+    return seen(host(name), "primary", timeline=2, timeline_history=history(t1="0/5000000"))
+
+
+MORE = "0/5000100"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "wish", "target", "lost", "exact"),
+    [
+        pytest.param([dead(), standby("pg2")], Wish(), "pg2", 0, False, id="one standby"),
+        pytest.param([dead(), standby("pg2"), standby("pg3", MORE)], Wish(), "pg3", 0, False, id="the most WAL"),
+        pytest.param(
+            [dead(), standby("pg2", MORE), standby("pg3", timeline=2)], Wish(), "pg3", 256, False, id="newest timeline"
+        ),
+        pytest.param(
+            [dead(), standby("pg2", settings={"recovery_min_apply_delay": "3600000"}), standby("pg3")], Wish(),
+            "pg3", 0, False, id="of equals the one without delay",
+        ),
+        pytest.param(
+            [dead(), standby("pg2", wal_receiver=receiver("pg1", latest_end_lsn=MORE))], Wish(), "pg2", 256, False,
+            id="the primary told of more",
+        ),
+        pytest.param([down("shut down"), standby("pg2", MORE)], Wish(), "pg2", 0, True, id="shut down in order"),
+        pytest.param([down(), standby("pg2")], Wish(), "pg2", 0, False, id="killed"),
+        pytest.param(
+            [dead(), standby("pg2"), standby("pg3", MORE)], Wish("pg2", accept_loss=True), "pg2", 256, False,
+            id="named, with less",
+        ),
+        pytest.param([dead(), standby("pg2")], Wish(answering=frozenset({"pg2"}), fenced=True), "pg2", 0, False,
+                     id="fenced"),
+        pytest.param([dead(), standby("pg2"), host("pg3"), standby("pg4")], Wish(), "pg2", 0, False,
+                     id="one standby was not read"),
+        pytest.param(
+            [seen(host("pg1", "primary"), "primary"), standby("pg2")], Wish(will_fence=True), "pg2", 0, False,
+            id="to be fenced",
+        ),
+    ],
+)  # fmt: skip
+def test_who_takes_over(nodes: list[Node], wish: Wish, target: str, lost: int, exact: bool) -> None:
+    found = takeover("main", nodes, wish)
+    assert isinstance(found, Failover), found
+    assert (found.target["name"], found.lost, found.exact, found.done) == (target, lost, exact, False)
+    assert found.old is not None and found.old["name"] == "pg1"
+
+
+def test_what_an_earlier_run_promoted_is_gone_on_with() -> None:
+    for wish in (Wish(), Wish("pg2")):
+        found = takeover("main", [dead(), promoted("pg2"), standby("pg3")], wish)
+        assert isinstance(found, Failover) and found.done and found.target["name"] == "pg2"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "wish", "problem"),
+    [
+        pytest.param([seen(host("pg1", "primary"), "primary"), standby("pg2")], Wish(), "primary-answers", id="lives"),
+        pytest.param(
+            [seen(host("pg1", "primary"), "primary"), standby("pg2")], Wish(fenced=True), "primary-answers",
+            id="the fence did nothing",
+        ),
+        pytest.param([dead(), standby("pg2")], Wish(answering=frozenset({"pg2"})), "primary-answers", id="for others"),
+        pytest.param([dead(), standby("pg2"), host("pg3")], Wish(), "no-quorum", id="a minority"),
+        pytest.param([dead(), standby("pg2"), standby("pg3", MORE)], Wish("pg2"), "less-wal", id="named, with less"),
+        pytest.param([down("shut down", MORE), standby("pg2")], Wish(), "less-wal", id="the old one has more"),
+        pytest.param([dead(), standby("pg2", running=False)], Wish(), "no-standby", id="its standby is down"),
+        pytest.param([dead(), standby("pg2"), standby("pg3", running=False)], Wish("pg3"), "no-standby", id="named"),
+        pytest.param([dead(), standby("pg2")], Wish("pg9"), "inventory-unknown-host", id="unknown"),
+        pytest.param([dead(), promoted("pg2"), standby("pg3")], Wish("pg3"), "primary-answers", id="done for another"),
+        pytest.param([dead(), promoted("pg2"), promoted("pg3")], Wish(), "two-primaries", id="two already"),
+    ],
+)  # fmt: skip
+def test_why_nobody_does(nodes: list[Node], wish: Wish, problem: str) -> None:
+    found = takeover("main", nodes, wish)
+    assert isinstance(found, list) and [one.id for one in found] == [problem], found
+
+
+def test_slots_and_who_has_to_come_back() -> None:
+    nodes = [down(), standby("pg2"), standby("pg3", MORE), standby("pg4", variables={"upstream": "pg3"})]
+    found = takeover("main", nodes, Wish("pg2", accept_loss=True))
+    assert isinstance(found, Failover)
+    assert found.slots == ("pg1", "pg3")
+    assert found.as_result()["returning"] == ["pg1", "pg3"]
+    assert "at least 256 bytes" in found.told()
+
+
+def test_a_healthy_cluster_beside_one_that_needs_it_is_left_alone() -> None:
+    healthy = [seen(host("pg5", "primary"), "primary"), standby("pg6")]
+    found, problems = takeovers({"main": [dead(), standby("pg2")], "other": healthy}, Wish())
+    assert [one.cluster for one in found] == ["main"] and problems == []
+    found, problems = takeovers({"main": healthy, "other": healthy}, Wish())
+    assert found == [] and {problem.id for problem in problems} == {"primary-answers"}
