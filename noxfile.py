@@ -136,7 +136,7 @@ def integration(session: nox.Session) -> None:
     prepare(session)
     # Where no browser can be installed its tests say so and are skipped.
     session.run("tests/install-system-packages", "browser", external=True, success_codes=list(range(256)))
-    # Some kill or cut at a moment that a busy machine may miss. Such a one has a second try; the closing line counts them.
+    # Some kill or cut at a moment that a busy machine may miss. They have a second try; the closing line counts them.
     run(session, "pytest", "tests/integration", "-n", "3", "--dist", "worksteal", "--reruns", "1", *session.posargs)
 
 
