@@ -93,7 +93,7 @@ WRONG_CLUSTERS = [
     ),
     wrong_cluster("hba rule", stops("inventory-hba-rule"), "hba1: The rule for pg_hba.conf"),
     wrong_cluster(
-        "password as an option", stops("inventory-connection-option"), "may not have password: it follows from"
+        "password as an option", stops("inventory-connection-option"), "may not have password: a secret does not belong"
     ),
     wrong_cluster("version", stops("inventory-version"), "old2: '8.4' is not a major version of PostgreSQL"),
 ]
