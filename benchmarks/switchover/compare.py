@@ -14,6 +14,7 @@ on pg1 and pg2 (Debian's packages), and pg3 has etcd and pgbench.
 
 from __future__ import annotations
 
+import abc
 import argparse
 import json
 import os
@@ -26,9 +27,7 @@ import tempfile
 import time
 import typing as t
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-
-from writer import acknowledged, longest_gap  # noqa: E402
+from writer import acknowledged, longest_gap
 
 HERE = pathlib.Path(__file__).resolve().parent
 BIN = "/usr/lib/postgresql/15/bin"
@@ -59,7 +58,7 @@ def addresses() -> dict[str, str]:
     return {name: variables[name]["ansible_host"] for name in ("pg1", "pg2", "pg3")}
 
 
-class Tool:
+class Tool(abc.ABC):
     """A cluster, and how its primary is changed."""
 
     name = ""
@@ -68,12 +67,13 @@ class Tool:
     def __init__(self, places: dict[str, str]) -> None:
         self.places = places
 
+    @abc.abstractmethod
     def set_up(self) -> None:
         """Make the cluster, or take what is there."""
 
+    @abc.abstractmethod
     def switch(self, old: str, new: str) -> None:
         """Change the primary."""
-        raise NotImplementedError
 
     def psql(self, host: str, sql: str) -> str:
         """Ask a server."""
@@ -114,6 +114,9 @@ class Pgtandem(Tool):
     """The playbook."""
 
     name = "pgtandem switchover.yml"
+
+    def set_up(self) -> None:
+        """The scenario has made it."""
 
     def psql(self, host: str, sql: str) -> str:
         return on(host, shlex.join(["psql", "-XAtq", "-d", "postgres", "-c", sql]), user="postgres")

@@ -15,7 +15,7 @@ import pytest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "testinfra"), str(HERE.parents[1] / "benchmarks/switchover")]
 
-from stage import Stage  # noqa: E402
+from stage import Stage
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from runs import lab
 from stage import NAMES, SHORT, Stage
 
 #: There and back, and through all three.
@@ -21,7 +22,7 @@ TASKS = [
     "See how the standby took over",
     "Settle the topology before anything is touched",
     "Configure and start the standby",
-    "Drop the slots of hosts that follow another one now",
+    "Drop the slots of hosts that no longer follow this one",
 ]
 
 
@@ -78,8 +79,8 @@ def test_what_works_on_a_host_dies(stage: Stage, side: str, file: str, word: str
     if what == "module":
         stage.kill_workers(victim)
     else:
-        stage.lab("kill", victim)
-        stage.lab("start", victim)
+        lab("kill", victim)
+        lab("start", victim)
     outcome = run.wait()
     assert len([name for name in NAMES if stage.ask(name, "select pg_is_in_recovery()") == "f"]) <= 1
     if outcome.rc != 0:
@@ -103,7 +104,7 @@ def test_the_network_breaks_before_the_shutdown(stage: Stage) -> None:
     assert stage.primary() == primary
     assert stage.nodes[primary].out(f"ls {stage.data(primary, '')}").split().count("standby.signal") == 0
     stage.writes()
-    stage.lab("heal", primary, target)
+    lab("heal", primary, target)
     stage.switched(target)
     stage.nothing_lost()
 
@@ -126,7 +127,7 @@ def test_the_network_breaks_during_the_shutdown(stage: Stage) -> None:
     assert now in (primary, target), outcome.text
     stage.writes()
     stage.nothing_lost()
-    stage.lab("heal", primary, target)
+    lab("heal", primary, target)
     stage.switched(target)
     stage.nothing_lost()
     stage.quiet()
