@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
 import shlex
@@ -90,6 +91,12 @@ class Stage:
         outcome = self.begin("site").wait()
         assert outcome.rc == 0 and outcome.counted("changed") == 0, outcome.text
 
+    def inventory(self, host_vars: t.Mapping[str, t.Mapping[str, t.Any]]) -> str:
+        """A file with variables that some hosts have besides."""
+        path = self.folder / f"{self.count}.json"
+        path.write_text(json.dumps({"all": {"hosts": host_vars}}))
+        return str(path)
+
     # --- what is there ---
 
     def primary(self) -> str:
@@ -99,28 +106,37 @@ class Stage:
         return found[0] if found else ""
 
     def ask(self, name: str, sql: str) -> str:
-        """What a host answers, nothing where it does not."""
+        """What a host answers, nothing where it does not; in one command, since the tests ask a lot."""
         node = self.nodes[name]
-        if node.host.run("test -e %s", f"{node.data_directory}/postmaster.pid").rc != 0:
-            return ""
-        done = node.try_psql(sql)
+        pid_file = shlex.quote(f"{node.data_directory}/postmaster.pid")
+        psql = f"{node.bin_directory}/psql -XAtq -v ON_ERROR_STOP=1 -p {node.port} -d postgres -c {shlex.quote(sql)}"
+        done = node.host.run(
+            "sh -c %s",
+            f"test -e {pid_file} && cd / && dir=$(sed -n 5p {pid_file}) && "
+            f"sudo -u {node.os_user} {psql} -h ${{dir:-/run/postgresql}}",
+        )
         return str(done.stdout.strip()) if done.rc == 0 else ""
 
     def sound(self, primary: str) -> None:
         """Who is the primary, everybody else streams from it through a slot of its own, and there is no other slot."""
         assert self.primary() == primary
-        others = sorted(set(NAMES) - {primary})
-        streams = (
-            "select string_agg(application_name, ' ' order by application_name) from pg_stat_replication "
-            "join pg_replication_slots on active_pid = pid where state = 'streaming'"
-        )
-        assert eventually(lambda: self.ask(primary, streams) == " ".join(others), seconds=60), self.ask(
+        others = " ".join(sorted(set(NAMES) - {primary}))
+        assert eventually(lambda: self.followers(primary) == others, seconds=60), self.ask(
             primary, "select application_name, state from pg_stat_replication"
         )
-        slots = "select string_agg(slot_name, ' ' order by slot_name) from pg_replication_slots"
-        assert {name: self.ask(name, slots) for name in NAMES} == {
-            name: " ".join(others) if name == primary else "" for name in NAMES
-        }
+        assert {name: self.slots(name) for name in NAMES} == {name: others if name == primary else "" for name in NAMES}
+
+    def followers(self, name: str) -> str:
+        """Who streams from a host through a slot."""
+        return self.ask(
+            name,
+            "select string_agg(application_name, ' ' order by application_name) from pg_stat_replication "
+            "join pg_replication_slots on active_pid = pid where state = 'streaming'",
+        )
+
+    def slots(self, name: str) -> str:
+        """The slots on a host."""
+        return self.ask(name, "select string_agg(slot_name, ' ' order by slot_name) from pg_replication_slots")
 
     def ensure(self) -> None:
         """Bring back what the test before broke."""
@@ -204,6 +220,11 @@ class Stage:
     def thaw(self, name: str) -> None:
         """Let go on what was stopped."""
         self.nodes[name].out(f"{EACH}; kill -CONT $p 2>/dev/null; esac; done; true")
+
+    def thaw_later(self, name: str, *, seconds: int) -> None:
+        """The same by the host itself, which need not be within reach by then."""
+        script = f"sleep {seconds}; {EACH}; kill -CONT $p 2>/dev/null; esac; done"
+        self.nodes[name].out(f"setsid sh -c {shlex.quote(script)} </dev/null >/dev/null 2>&1 &")
 
     def kill_workers(self, name: str) -> None:
         """Kill every program that works for a run on a host."""
