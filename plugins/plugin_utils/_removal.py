@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._names import application_name
+from ansible_collections.pgtandem.replication.plugins.module_utils._names import application_name, slot_name
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import (
     Node,
     Problem,
@@ -76,3 +76,8 @@ def removal_problems(cluster: str, nodes: t.Sequence[Node], leaving: t.Collectio
                 )
             )
     return problems
+
+
+def left_slots(cluster: str, nodes: t.Iterable[Node], leaving: t.Container[str]) -> list[str]:
+    """The slots that nobody reads once those hosts have left their cluster."""
+    return sorted(slot_name(node["name"]) for node in nodes if node["cluster"] == cluster and node["name"] in leaving)
