@@ -15,6 +15,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import
     Node,
     Problem,
     described,
+    leads,
     named,
     state_of,
 )
@@ -38,7 +39,7 @@ def removal_problems(cluster: str, nodes: t.Sequence[Node], leaving: t.Collectio
         if node["name"] not in leaving:
             continue
         name = node["name"]
-        if state_of(node) == "primary" or "primary" in node["groups"]:
+        if state_of(node) == "primary" or leads(node) or "primary" in node["groups"]:
             problems.append(
                 Problem(
                     "remove-primary",
