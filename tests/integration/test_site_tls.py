@@ -196,6 +196,24 @@ def test_certificates_in_and_plain_text_out(spare: Site) -> None:
     spare.settled()
 
 
+def test_turned_on_together_with_a_raise(make_site: MakeSite) -> None:
+    """Standbys restart for the parameter before their upstreams speak TLS, and the primary restarts when they have to:
+    one run does it, on a cascade."""
+    site = make_site()
+    site.add("pg1", "primary")
+    site.add("pg2", "standby")
+    site.add("pg3", "standby", pgtandem_upstream="pg2")
+    site.converge()
+    site.variables["pgtandem_tls"] = MUTUAL
+    site.variables["parameters"] = {"max_connections": 130}
+    site.converge("--check")
+    site.converge()
+    assert {node.setting("max_connections") for node in site.nodes.values()} == {"130"}
+    assert site["pg1"].psql(SESSION) == "pg2|streaming|t|/CN=pg2"
+    assert site["pg2"].psql(SESSION) == "pg3|streaming|t|/CN=pg3"
+    site.settled()
+
+
 def test_both_password_and_certificate(spare: Site) -> None:
     spare.variables["pgtandem_tls"] = {**MANAGED, "authentication": "both"}
     spare.converge()
