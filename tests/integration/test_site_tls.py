@@ -215,6 +215,36 @@ def test_turned_on_together_with_a_parameter_in_order(make_site: MakeSite, befor
     site.settled()
 
 
+def play(site: Site, playbook: str, *arguments: str) -> None:
+    site.playbook = playbook
+    try:
+        site.converge(*arguments)
+    finally:
+        site.playbook = "site.yml"
+
+
+def test_roles_change_and_an_old_primary_is_rewound(spare: Site) -> None:
+    """There is no password that would let anybody in: switchover.yml, its waiting process and pg_rewind show theirs."""
+    spare.variables.update(pgtandem_tls=MUTUAL, pgtandem_on_role_change="follow", parameters={"wal_log_hints": "on"})
+    spare.converge()
+    for target, other in (("pg2", "pg1"), ("pg1", "pg2")):
+        play(spare, "switchover.yml", "-e", f"pgtandem_target={target}")
+        assert spare[target].psql(SESSION) == f"{other}|streaming|t|/CN={other}"
+        spare.settled()
+    spare["pg1"].stop("immediate")
+    spare["pg2"].psql("SELECT pg_promote()")
+    spare["pg2"].psql("CREATE TABLE kept (word text)")
+    spare["pg1"].start()
+    spare["pg1"].psql("CREATE TABLE lost (word text)")
+    spare["pg1"].stop("immediate")
+    play(spare, "rejoin.yml", "-e", "pgtandem_target=pg1")
+    assert spare["pg2"].psql(SESSION) == "pg1|streaming|t|/CN=pg1"
+    assert spare["pg1"].psql("SELECT to_regclass('kept') IS NOT NULL, to_regclass('lost') IS NULL") == "t|t"
+    # site.yml takes note of a promotion that was none of its own.
+    spare.converge()
+    spare.settled()
+
+
 def test_both_password_and_certificate(spare: Site) -> None:
     spare.variables["pgtandem_tls"] = {**MANAGED, "authentication": "both"}
     spare.converge()
