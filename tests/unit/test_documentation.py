@@ -64,8 +64,8 @@ class Fence(t.NamedTuple):
 def fences(page: Path) -> list[Fence]:
     text = text_of(page)
     return [
-        Fence(page, found.group(1), text[: found.start()].count("\n") + 1, found.group(2))
-        for found in re.finditer(r"(?ms)^```(\{?\w*\}?)[^\n]*\n(.*?)^```$", text)
+        Fence(page, found[2], text[: found.start()].count("\n") + 1, textwrap.dedent(found[3]))
+        for found in re.finditer(r"(?ms)^( *)```(\{?\w*\}?)[^\n]*\n(.*?)^\1```$", text)
     ]
 
 
