@@ -30,10 +30,11 @@ def behind(site: Site) -> None:
     status, output = site().end()
     assert status == 0, output
     on("pg2", "systemctl stop postgresql@15-main")
-    psql("pg1", "select pg_drop_replication_slot('pg2')")
+    psql("pg1", "select pg_drop_replication_slot('pg2');")
+    psql("pg1", "alter system set wal_keep_size = 0; select pg_reload_conf();")
     for _again in range(4):
         psql("pg1", "create table if not exists more (n int); insert into more values (1); select pg_switch_wal();")
-    psql("pg1", "checkpoint")
+    psql("pg1", "checkpoint; alter system reset wal_keep_size; select pg_reload_conf();")
     on("pg2", "systemctl start postgresql@15-main")
 
 
