@@ -419,7 +419,9 @@ def test_the_artefact_holds_only_what_runs(tmp_path: Path) -> None:
 # --- Playbooks ---
 
 
-@pytest.mark.parametrize("name", ["benchmark", "site", "status", "switchover"])
+@pytest.mark.parametrize(
+    "name", ["benchmark", "failover", "patroni_handover", "rejoin", "remove", "site", "status", "switchover"]
+)
 def test_a_playbook_takes_its_hosts_in_step(name: str) -> None:
     """A configured strategy that lets hosts run ahead gives way to its sibling that does not."""
     plays = yaml.safe_load((ROOT / f"playbooks/{name}.yml").read_text(encoding="utf-8"))
