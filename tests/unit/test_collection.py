@@ -165,6 +165,12 @@ def test_a_roles_defaults_equal_its_argument_specs(role: Path) -> None:
             assert ("default" in option) == (name in defaults), f"whether {name} has a default"
 
 
+@pytest.mark.parametrize("role", ROLES, ids=shown)
+def test_a_role_has_a_page(role: Path) -> None:
+    """Galaxy refuses the whole collection otherwise."""
+    assert (role / "README.md").exists()
+
+
 # --- Headers ---
 
 DECLARATION = "SPDX-License-" + "Identifier: GPL-3.0-or-later"
