@@ -22,6 +22,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import
     Problem,
     because,
     described,
+    leads,
     named,
     quorum,
     runs,
@@ -68,6 +69,8 @@ class Failover(t.NamedTuple):
     #: Hosts that have more WAL than the target, by the user's leave.
     ahead: tuple[str, ...]
     slots: tuple[str, ...]
+    #: Hosts that note the promotion before it, in the order of their names, the same for every run.
+    claims: tuple[str, ...]
     notes: tuple[str, ...]
 
     def told(self) -> str:
@@ -98,6 +101,7 @@ class Failover(t.NamedTuple):
             "lost_exactly": self.exact,
             "timeline": self.timeline,
             "slots": list(self.slots),
+            "claims": list(self.claims),
             "system_identifier": system_of(self.target),
             "options": self.target["status"]["instance"],
             # Who has to be brought back: the old primary, and whoever is beyond the fork that is to be.
@@ -142,7 +146,7 @@ def takeover(cluster: str, nodes: t.Sequence[Node], wish: Wish) -> Failover | li
                 "Make more of them reachable.",
             )
         )
-    live = [node for node in nodes if state_of(node) == "primary" and runs(node)]
+    live = [node for node in nodes if leads(node)]
     if len(live) > 1:
         problems.append(
             Problem(
@@ -233,6 +237,7 @@ def _standbys(nodes: t.Iterable[Node]) -> list[Node]:
         for node in nodes
         if state_of(node) == "standby"
         and runs(node)
+        and not leads(node)
         and node["status"]["accepts_connections"]
         and reached(node["status"])
     ]
@@ -365,6 +370,7 @@ def _failover(
                 if node is not choice and node["slots"] and (node["upstream"] in olds or node is old)
             )
         ),
+        claims=tuple(sorted(node["name"] for node in nodes if node["status"] and system_of(node) == system_of(choice))),
         notes=tuple(notes),
     )
 

@@ -19,7 +19,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._hba import a
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import NEWEST, floor_parameters
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._certificates import certificates_in
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import Row
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, why_unread
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import UNSIGNAL, Node, signalled, why_unread
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls import insists, uses_tls
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import Assessment, assess
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tree import bytes_text, seconds_text
@@ -149,6 +149,8 @@ def _server(node: Node, member: Member, _limits: Limits) -> Found:
                 f"runs and lets nobody in yet: {status['database_error']}",
                 "Wait; a standby that never gets consistent says why in its log.",
             )
+    elif signalled(node):
+        yield "standby-signal", ERROR, f"runs as a primary, and {signalled(node)}.", UNSIGNAL
     elif status["running"] and not status["host"]["psycopg"]:
         yield (
             "no-driver",

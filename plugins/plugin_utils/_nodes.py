@@ -79,6 +79,27 @@ def runs(node: Node) -> bool:
     return bool(node["status"] and node["status"]["running"])
 
 
+def leads(node: Node) -> bool:
+    """Whether its server runs as a primary, whatever its data directory would start as."""
+    return runs(node) and bool(node["status"]["role"] == "primary")
+
+
+#: What to do about C(signalled).
+UNSIGNAL = (
+    "A switchover that was cut short leaves that: run switchover.yml again. Otherwise delete that file, and do not "
+    "restart the server before."
+)
+
+
+def signalled(node: Node) -> str:
+    """What makes a standby of a running primary at its next start, as a clause; empty where nothing does."""
+    if not leads(node):
+        return ""
+    directory = node["status"]["data_directory"]
+    files = " and ".join(f"{directory['path']}/{name}" for name in directory["signal_files"])
+    return files and f"{files} lies in its data directory, so that its next start makes a standby of it"
+
+
 def named(nodes: t.Iterable[Node]) -> str:
     """The names of hosts, for a message."""
     return ", ".join(node["name"] for node in nodes)

@@ -21,9 +21,9 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import
     Node,
     Problem,
     described,
+    leads,
     named,
     quorum,
-    runs,
     state_of,
     system_of,
     unread,
@@ -175,7 +175,7 @@ def _asked_for(nodes: t.Iterable[Node], asked: Asked) -> bool:
 
 def _live(nodes: t.Sequence[Node], wanted: t.Sequence[Node]) -> Node | Problem:
     """The primary that the hosts come back to."""
-    primaries = [node for node in nodes if state_of(node) == "primary" and runs(node)]
+    primaries = [node for node in nodes if leads(node)]
     others = [node for node in primaries if node not in wanted]
     if len(others) == 1:
         return others[0]
@@ -225,7 +225,7 @@ def _return_of(cluster: str, node: Node, live: Node, asked: Asked) -> Return | P
     if state not in _HOLDS_DATA or (system_of(node) not in (None, system_of(live))):
         return None
     reseed = reseeds(node)
-    if state == "primary" and runs(node) and not asked.stop:
+    if leads(node) and not asked.stop:
         return Problem(
             "rejoin-running",
             (name,),

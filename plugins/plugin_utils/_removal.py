@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._names import application_name
+from ansible_collections.pgtandem.replication.plugins.module_utils._names import application_name, slot_name
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import (
     Node,
     Problem,
     described,
+    leads,
     named,
     state_of,
 )
@@ -38,7 +39,7 @@ def removal_problems(cluster: str, nodes: t.Sequence[Node], leaving: t.Collectio
         if node["name"] not in leaving:
             continue
         name = node["name"]
-        if state_of(node) == "primary" or "primary" in node["groups"]:
+        if state_of(node) == "primary" or leads(node) or "primary" in node["groups"]:
             problems.append(
                 Problem(
                     "remove-primary",
@@ -76,3 +77,8 @@ def removal_problems(cluster: str, nodes: t.Sequence[Node], leaving: t.Collectio
                 )
             )
     return problems
+
+
+def left_slots(cluster: str, nodes: t.Iterable[Node], leaving: t.Container[str]) -> list[str]:
+    """The slots that nobody reads once those hosts have left their cluster."""
+    return sorted(slot_name(node["name"]) for node in nodes if node["cluster"] == cluster and node["name"] in leaving)

@@ -18,6 +18,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._cluster_chec
     primaries_problem,
 )
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import (
+    UNSIGNAL,
     Node,
     Problem,
     because,
@@ -26,6 +27,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import
     of_state,
     quorum,
     runs,
+    signalled,
     state_of,
     system_of,
     unread,
@@ -176,6 +178,16 @@ def _primary_moved(cluster: str, inventory: Node, nodes: t.Sequence[Node]) -> Ro
         return [primaries_problem(cluster, elsewhere)]
     if not elsewhere:
         missing = "".join(f" {why_unread(node)}; it may be the primary." for node in unread(nodes))
+        marked = next((node for node in nodes if signalled(node)), None)
+        if marked is not None:
+            return [
+                Problem(
+                    "no-primary",
+                    (marked["name"],),
+                    f"{marked['name']} runs as the primary of cluster {cluster!r}, and {signalled(marked)}.",
+                    UNSIGNAL,
+                )
+            ]
         return [
             Problem(
                 "no-primary",

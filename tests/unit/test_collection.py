@@ -128,10 +128,12 @@ def test_a_fragment_equals_its_factory(name: str) -> None:
     specified = getattr(_argspec, f"{name}_options")() if name in FACTORIES else {}
 
     def outline(options: dict[str, dict[str, t.Any]]) -> dict[str, dict[str, t.Any]]:
+        # What a documentation calls suboptions is options of a specification.
         keys: dict[str, t.Any] = {"type": "str", "default": None, "choices": [], "aliases": [], "elements": None}
         keys["required"] = False
         return {
             option: {key: values.get(key, missing) for key, missing in keys.items()}
+            | {"options": outline(values.get("suboptions") or values.get("options") or {})}
             for option, values in options.items()
         }
 
@@ -161,6 +163,12 @@ def test_a_roles_defaults_equal_its_argument_specs(role: Path) -> None:
         else:
             assert option.get("default") == defaults.get(name), f"the default of {name}"
             assert ("default" in option) == (name in defaults), f"whether {name} has a default"
+
+
+@pytest.mark.parametrize("role", ROLES, ids=shown)
+def test_a_role_has_a_page(role: Path) -> None:
+    """Galaxy refuses the whole collection otherwise."""
+    assert (role / "README.md").exists()
 
 
 # --- Headers ---
@@ -417,7 +425,9 @@ def test_the_artefact_holds_only_what_runs(tmp_path: Path) -> None:
 # --- Playbooks ---
 
 
-@pytest.mark.parametrize("name", ["benchmark", "site", "status", "switchover"])
+@pytest.mark.parametrize(
+    "name", ["benchmark", "failover", "patroni_handover", "rejoin", "remove", "site", "status", "switchover"]
+)
 def test_a_playbook_takes_its_hosts_in_step(name: str) -> None:
     """A configured strategy that lets hosts run ahead gives way to its sibling that does not."""
     plays = yaml.safe_load((ROOT / f"playbooks/{name}.yml").read_text(encoding="utf-8"))

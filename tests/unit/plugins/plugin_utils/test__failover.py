@@ -38,6 +38,13 @@ def promoted(name: str) -> Node:
 MORE = "0/5000100"
 
 
+def marked(name: str) -> Node:
+    """A running primary that a switchover has marked as the standby that it is to be."""
+    node = seen(host(name, "primary"), "primary")
+    node["status"]["data_directory"].update(state="standby", signal_files=["standby.signal"])
+    return node
+
+
 @pytest.mark.parametrize(
     ("nodes", "wish", "target", "lost", "exact"),
     [
@@ -91,6 +98,7 @@ def test_what_an_earlier_run_promoted_is_gone_on_with() -> None:
             [seen(host("pg1", "primary"), "primary"), standby("pg2")], Wish(fenced=True), "primary-answers",
             id="the fence did nothing",
         ),
+        pytest.param([marked("pg1"), standby("pg2")], Wish("pg2"), "primary-answers", id="a standby at its next start"),
         pytest.param([dead(), standby("pg2")], Wish(answering=frozenset({"pg2"})), "primary-answers", id="for others"),
         pytest.param([dead(), standby("pg2"), host("pg3")], Wish(), "no-quorum", id="a minority"),
         pytest.param([dead(), standby("pg2"), standby("pg3", MORE)], Wish("pg2"), "less-wal", id="named, with less"),
@@ -112,6 +120,7 @@ def test_slots_and_who_has_to_come_back() -> None:
     found = takeover("main", nodes, Wish("pg2", accept_loss=True))
     assert isinstance(found, Failover)
     assert found.slots == ("pg1", "pg3")
+    assert found.claims == ("pg1", "pg2", "pg3", "pg4")
     assert found.as_result()["returning"] == ["pg1", "pg3"]
     assert "at least 256 bytes" in found.told()
 

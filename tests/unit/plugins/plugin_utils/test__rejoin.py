@@ -93,6 +93,8 @@ def test_a_copy_that_waits_for_its_proof_is_not_made_again() -> None:
     ("nodes", "asked", "problem"),
     [
         pytest.param([old(running=True), new()], ask("pg1"), "rejoin-running", id="it runs as a primary"),
+        pytest.param([old(running=True, data_directory={"state": "standby"}), new()], ask("pg1"), "rejoin-running",
+                     id="it runs as a primary and starts as a standby"),
         pytest.param([old(), new()], ask("pg2"), "rejoin-primary", id="it is the primary"),
         pytest.param([old(), third()], ask("pg3"), "rejoin-no-primary", id="nobody is"),
         pytest.param([old(running=True), new()], ask("pg1", "pg2"), "two-primaries", id="both are named"),

@@ -165,6 +165,9 @@ FINDINGS: list[tuple[str, t.Callable[[], list[Node]], dict[str, str]]] = [
     ("moved", lambda: [seen(host("pg1", "primary"), "standby", wal_receiver=receiver("pg2"),
                             upstream={"host": "10.0.0.2", "port": 5432}),
                        seen(host("pg2"), "primary", wal_senders=[sender("pg1")])], {"primary-moved": "warning"}),
+    ("a standby at its next start", lambda: changed(pair(), 0, data_directory={
+        "path": "/data", "state": "standby", "signal_files": ["standby.signal"]}),
+     {"standby-signal": "error", "no-primary": "error"}),
     ("diverged", lambda: pair(timeline=2), {"diverged": "error"}),
     ("stale, of a primary", lambda: changed(pair(), 0, stale_settings=[
         {"name": "primary_conninfo", "value": "host=x", "overrides": None, "path": "/a", "line": 1}]),
