@@ -65,6 +65,7 @@ def seed(names: t.Sequence[str], folder: Path) -> Seeding:
     output = (folder / "log").read_text(encoding="utf-8")
     if status:
         raise SystemExit(output)
+    print("\n".join(re.findall(r"(?m)^pg\d: .*", output)), file=sys.stderr)
     copies = tuple(float(found) for found in re.findall(r"(?m)^pg\d: copied .* in (\d+) s", output))
     assert len(copies) == len(names), output
     return Seeding(seconds, used.ru_utime + used.ru_stime, copies)
