@@ -104,7 +104,7 @@ def test_a_standby_is_seeded_from_a_standby(site: Site, tmp_path: Path) -> None:
     status, output = site(cascade).end()
     assert status == 0, output
     assert re.search(r"(?m)^pg3: copied 2\.\d GB from 10\.\d+\.16\.12 in ", output), output
-    assert re.search(r"(?m)^ +└─ pg3 .* standby .* streaming ", output), output
+    assert re.search(r"(?m)^[│ ]+└─ pg3 .* standby .* streaming ", output), output
     assert psql("pg3", "select sender_host from pg_stat_wal_receiver").endswith(".16.12")
     assert on("pg3", f"readlink -f {DATA}/pg_tblspc/*").split() == ["/srv/fast", "/srv/slow"]
     assert psql("pg3", "select count(*) from c") == "500000"
