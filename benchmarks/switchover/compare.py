@@ -48,7 +48,7 @@ class Failed(Exception):
 def on(host: str, command: str, *, user: str = "root", check: bool = True) -> str:
     """Run a command of the shell on a host."""
     config = os.path.join(os.environ["PGTANDEM_LAB_DIRECTORY"], "ssh_config")
-    words = ["ssh", "-F", config, host, shlex.join(["sudo", "-iu", user, "sh", "-c", command])]
+    words = ["ssh", "-F", config, host, shlex.join(["sudo", "-Hu", user, "sh", "-c", f"cd; {command}"])]
     done = subprocess.run(words, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if check and done.returncode != 0:
         raise Failed(f"{host}: {command[:200]}: {done.stdout[-500:]}{done.stderr[-1500:]}")
@@ -62,7 +62,9 @@ def addresses() -> dict[str, str]:
         words += ["--inventory", source]
     done = subprocess.run(words, check=True, capture_output=True, text=True)
     variables = json.loads(done.stdout)["_meta"]["hostvars"]
-    return {name: variables[name]["ansible_host"] for name in ("pg1", "pg2", "pg3")}
+    # A value that came out of a template is wrapped.
+    said = {name: variables[name]["ansible_host"] for name in ("pg1", "pg2", "pg3")}
+    return {name: place["__ansible_unsafe"] if isinstance(place, dict) else place for name, place in said.items()}
 
 
 class Tool(abc.ABC):
