@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "shared"))
 
-from steps import ROOT, inventories, lab, on  # noqa: E402
+from steps import ROOT, inventories, lab, on
 
 __all__ = ["DATA", "LIST_FOREIGN", "ROOT", "Run", "Site", "inventories", "lab", "on", "prove"]
 

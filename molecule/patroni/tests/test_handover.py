@@ -14,9 +14,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "shared"))
 
-from steps import on, playbook  # noqa: E402
-from steps import psql as sql  # noqa: E402
-from steps import wait_until as wait_for  # noqa: E402
+from steps import on, playbook
+from steps import psql as sql
+from steps import wait_until as wait_for
 
 HOSTS = ("pg1", "pg2", "pg3")
 #: What a copy or a restart would change: when the data directory was made, and when the server was started.

@@ -26,8 +26,8 @@ from prometheus_client.parser import text_string_to_metric_families
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT / "tests" / "testinfra"), str(ROOT / "molecule" / "shared")]
 
-from outside import Node, eventually  # noqa: E402
-from steps import inventories, lab  # noqa: E402
+from outside import Node, eventually
+from steps import inventories, lab
 
 MONITOR = "m0nitor Word"
 NAMES = ("pg1", "pg2", "pg3", "pg4")
