@@ -343,6 +343,14 @@ def one_round(tool: Tool, clients: int) -> dict[str, t.Any]:
 Results = t.Dict[str, t.Dict[int, t.List[t.Dict[str, t.Any]]]]
 
 
+def earlier(path: pathlib.Path | None) -> Results:
+    """The rounds that a file has already; on a machine that is quiet only now and then they are taken bit by bit."""
+    if path is None or not path.exists():
+        return {}
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    return {name: {int(clients): rounds for clients, rounds in loads.items()} for name, loads in kept.items()}
+
+
 def rows_of(results: Results) -> list[list[str]]:
     """Medians, and the best and the worst."""
     lines = []
@@ -362,12 +370,13 @@ def rows_of(results: Results) -> list[list[str]]:
                     f"{min(pauses)} to {max(pauses)}",
                     f"{hiccup:.0f}",
                     f"{command:.1f}",
+                    f"{min(one['load'] for one in found)} to {max(one['load'] for one in found)}",
                 ]
             )
     return lines
 
 
-HEAD = ["way", "rounds", "median pause, ms", "least to most, ms", "usual hiccup, ms", "command, s"]
+HEAD = ["way", "rounds", "median pause, ms", "least to most, ms", "usual hiccup, ms", "command, s", "load"]
 
 
 def main() -> None:
@@ -379,7 +388,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="begin no round after so long")
     parser.add_argument("--set-up", action="store_true", help="only install the other tools and make their clusters")
     parser.add_argument("--no-page", action="store_true", help="print only")
-    parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--json", type=pathlib.Path, help="keep every round in this file, beside those that it has")
     arguments = parser.parse_args()
     places = addresses()
     tools = [TOOLS[name](places) for name in arguments.tools]
@@ -389,7 +398,7 @@ def main() -> None:
             Load(tool, clients).prepare()
     if arguments.set_up:
         return
-    results: Results = {}
+    results = earlier(arguments.json)
 
     def contender(tool: Tool, clients: int) -> None:
         found = one_round(tool, clients)
