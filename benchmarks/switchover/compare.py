@@ -284,6 +284,7 @@ class Load:
 
     def __init__(self, tool: Tool, clients: int) -> None:
         self._tool, self._clients = tool, clients
+        self._unit = f"bench-load-{time.monotonic_ns()}"
 
     @property
     def _where(self) -> str:
@@ -299,12 +300,17 @@ class Load:
     def __enter__(self) -> Load:
         if self._clients:
             loop = f"while :; do {BIN}/pgbench -n -c {self._clients} -T 3600 {self._where}; sleep 0.1; done"
-            on("pg3", f"systemd-run --quiet --unit=bench-load --uid=postgres sh -c {shlex.quote(loop)}")
+            # In a container of a host with cgroups of version 1, systemd does not see that a unit is empty.
+            on(
+                "pg3",
+                f"systemd-run --quiet --collect --unit={self._unit} --uid=postgres --property=TimeoutStopSec=1 "
+                f"sh -c {shlex.quote(loop)}",
+            )
         return self
 
     def __exit__(self, *_unused: object) -> None:
         if self._clients:
-            on("pg3", "systemctl stop bench-load; systemctl reset-failed bench-load", check=False)
+            on("pg3", f"systemctl stop {self._unit}", check=False)
 
 
 def one_round(tool: Tool, clients: int) -> dict[str, t.Any]:
