@@ -191,11 +191,12 @@ def _with_a_primary(cluster: str, nodes: t.Sequence[Node], live: Node, wish: Wis
     name = live["name"]
     others = [node for node in nodes if node is not live]
     gone = [node for node in others if node["status"] is None or state_of(node) == "primary"]
-    promoted = bool(live["status"]["timeline_history"]) and "primary" not in live["groups"] and bool(gone)
+    promoted = bool(gone) and _was_promoted(live)
     if promoted and wish.target in ("", name):
         old = old_primary(others)
         return _failover(cluster, nodes, old, live, 0, exact=True, done=True)
-    if wish.will_fence and not promoted:
+    # A run beside this one may have promoted it a moment ago, and the fence was meant for the one before.
+    if wish.will_fence and not (promoted and "primary" not in live["groups"]):
         choice = _choose(cluster, nodes, wish)
         if isinstance(choice, Problem):
             return [choice]
@@ -216,6 +217,16 @@ def _with_a_primary(cluster: str, nodes: t.Sequence[Node], live: Node, wish: Wis
             advice,
         )
     ]
+
+
+def _was_promoted(live: Node) -> bool:
+    """Whether a primary is one by a failover: by the note of the run that promoted it, or against the inventory."""
+    forks = live["status"]["timeline_history"]
+    if not forks:
+        return False
+    claim = live["status"]["data_directory"].get("claim") or {}
+    last = max(fork["timeline"] for fork in forks)
+    return (claim.get("target"), claim.get("timeline")) == (live["name"], last) or "primary" not in live["groups"]
 
 
 def _signs_of_life(old: Node, wish: Wish) -> list[Problem]:

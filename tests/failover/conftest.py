@@ -31,6 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def three(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Scene]:
     """The hosts, and the client."""
     scene = Scene(tmp_path_factory.mktemp("runs"))
+    for name in scene.nodes:
+        scene.power_on(name)
     scene.ensure()
     scene.begin_writing()
     yield scene

@@ -178,6 +178,12 @@ class Scene(Stage):
 
     # --- faults ---
 
+    def calm(self) -> None:
+        """End what a test left going."""
+        for name in sorted(self.down):
+            self.power_on(name)
+        super().calm()
+
     def power_off(self, name: str) -> None:
         """Take a host's power away."""
         self.down.add(name)

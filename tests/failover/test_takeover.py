@@ -44,6 +44,19 @@ def test_a_failover_waits_until_the_primary_is_surely_dead(scene: Scene) -> None
     scene.nothing_lost()
 
 
+def test_a_primary_that_starts_as_a_standby_next_time_is_one_until_then(scene: Scene) -> None:
+    primary, others = scene.others()
+    signal = scene.data(primary, "standby.signal")
+    scene.undo.append(lambda: scene.nodes[primary].out(f"rm -f {signal}"))
+    scene.nodes[primary].out(f"touch {signal}")
+    words = f"{signal} lies in its data directory, so that its next start makes a standby of it"
+    scene.refused("status", f"{primary} runs as a primary, and {words}", "Otherwise delete that file")
+    scene.refused("site", words)
+    named = ["-e", f"pgtandem_target={others[0]}"]
+    scene.refused("failover", f"{primary} answers and runs as the primary", arguments=named)
+    assert scene.primaries() == [primary]
+
+
 def test_the_primary_loses_its_power(scene: Scene) -> None:
     primary, others = scene.others()
     scene.power_off(primary)
@@ -53,7 +66,9 @@ def test_the_primary_loses_its_power(scene: Scene) -> None:
     outcome = scene.played("failover")
     assert "what it wrote after its last message nobody can know" in outcome.said, outcome.text
     now = scene.primary_of(others)
-    assert scene.followed_by(now) == next(name for name in others if name != now)
+    other = next(name for name in others if name != now)
+    assert scene.followed_by(now) == other
+    assert other in scene.ask(now, "show synchronous_standby_names")
     scene.writes()
     rows = scene.nothing_lost()
     print(f"\nfailover: {outcome.seconds:.1f} s; {rows} rows acknowledged, 0 lost")
@@ -62,6 +77,8 @@ def test_the_primary_loses_its_power(scene: Scene) -> None:
     # A host that cannot be reached is a status of 4 to Ansible, and nothing changes.
     site = scene.begin("site").wait()
     assert site.rc == 4 and site.counted("changed") == site.counted("failed") == 0, site.text
+    left_out = scene.played("site", "--limit", f"!{primary}")
+    assert left_out.counted("changed") == 0, left_out.text
     # It comes back with its server, which waits for its standbys at each commit and so promises nobody anything.
     scene.power_on(primary)
     assert eventually(lambda: sorted(scene.primaries()) == sorted([now, primary]), seconds=60)

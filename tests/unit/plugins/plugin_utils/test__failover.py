@@ -90,6 +90,23 @@ def test_what_an_earlier_run_promoted_is_gone_on_with() -> None:
         assert isinstance(found, Failover) and found.done and found.target["name"] == "pg2"
 
 
+def test_the_inventorys_primary_that_was_promoted_again_is_gone_on_with_by_the_note_of_it() -> None:
+    """Roles have changed twice, and the inventory is as it was."""
+    back = promoted("pg1")
+    back["groups"] = ["primary"]
+    nodes = [back, dict(host("pg2"), unread_reason="gone"), standby("pg3")]
+    assert isinstance(takeover("main", nodes, Wish()), list)
+    back["status"]["data_directory"]["claim"] = {"target": "pg1", "timeline": 1}
+    found = takeover("main", nodes, Wish())
+    assert isinstance(found, Failover) and found.done
+    # Named and fenced, another one may follow it all the same.
+    found = takeover("main", nodes, Wish("pg3", will_fence=True))
+    assert isinstance(found, Failover) and not found.done and found.target["name"] == "pg3"
+    assert isinstance(takeover("main", [dead(), promoted("pg2"), standby("pg3")], Wish("pg3", will_fence=True)), list)
+    back["status"]["data_directory"]["claim"] = {"target": "pg1", "timeline": 0}
+    assert isinstance(takeover("main", nodes, Wish()), list)
+
+
 @pytest.mark.parametrize(
     ("nodes", "wish", "problem"),
     [
