@@ -147,12 +147,11 @@ class Scene(Stage):
             self.played("failover")
             living = self.primaries()
         primary = max(living, key=self.timeline)
-        try:
-            self.sound(primary)
-        except AssertionError:
-            for name in set(NAMES) - {primary}:
+        # Another primary first: as long as there are two, nobody knows whom the others are to follow.
+        for name in sorted(set(NAMES) - {primary}, key=lambda one: one not in living):
+            if name in living or name not in self.followed_by(primary).split():
                 self.rejoined(name)
-            self.sound(primary)
+        self.sound(primary)
 
     # --- the client ---
 
