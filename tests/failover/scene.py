@@ -87,7 +87,7 @@ class Scene(Stage):
         groups = {"now_primary": {"hosts": {primary: {}}}, "now_standby": {"hosts": others}}
         path.write_text(json.dumps(groups), encoding="utf-8")
         named = ("pgtandem_primary_group=now_primary", "pgtandem_standby_group=now_standby")
-        updated = [word for name in (*named, "pgtandem_on_role_change=stop") for word in ("-e", name)]
+        updated = [word for name in (*named, "pgtandem_on_role_change=fail") for word in ("-e", name)]
         for outcome in (self.played("site"), self.played("site", *updated, inventories=[str(path)])):
             assert outcome.counted("changed") == 0, outcome.text
 
