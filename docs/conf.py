@@ -79,7 +79,12 @@ def lead_links_out(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def lead_links_in(app: Sphinx, path: Path, docname: str, source: list[str]) -> None:
-    """Links of a text from the repository's root: those to docs/ lead to pages."""
+    """Links of a text from the repository's root: those to docs/ lead to pages. The README has addresses at its end."""
+    addresses = dict(re.findall(r"(?m)^\[([^\]]+)\]: (\S+)$", source[0]))
+
+    def addressed(found: re.Match[str]) -> str:
+        label = found[2] or found[1]
+        return f"[{found[1]}]({addresses[label].removeprefix(f'{REPOSITORY}/')})" if label in addresses else found[0]
 
     def led(found: re.Match[str]) -> str:
         target = found[1]
@@ -87,6 +92,7 @@ def lead_links_in(app: Sphinx, path: Path, docname: str, source: list[str]) -> N
             return found[0]
         return f"]({target[len('docs/') :] if target.startswith('docs/') else moved(target)})"
 
+    source[0] = re.sub(r"\[([^\[\]]+)\](?:\[([^\]]+)\])?(?![\[(:])", addressed, source[0])
     source[0] = re.sub(r"\]\(([^)\s]+)\)", led, source[0])
 
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / ".venv/collections"))
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (  # noqa: E402
+from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
     CONNECTION_OPTIONS,
     FEATURES,
     PARAMETER_SPANS,

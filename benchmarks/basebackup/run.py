@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name) for name in ("tests/integration", "benchmarks/shared")]
-from conftest import BIN_DIRECTORIES, Cluster, free_port, run_module, server_account  # noqa: E402
-from figures import Figures, in_rounds, shown, table, times, write_section  # noqa: E402
+from conftest import BIN_DIRECTORIES, Cluster, free_port, run_module, server_account
+from figures import Figures, in_rounds, shown, table, times, write_section
 
 
 def main() -> None:

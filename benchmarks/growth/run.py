@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "shared"))
-from figures import Figures, in_rounds, shown, table, times, write_section  # noqa: E402
-from hosts import addresses, changed, cluster, on_hosts, play  # noqa: E402
+from figures import Figures, in_rounds, shown, table, times, write_section
+from hosts import addresses, changed, cluster, on_hosts, play
 
 SITE = "pgtandem.replication.site"
 RESET = """

@@ -4,7 +4,8 @@
 """The write pause of a switchover as a client sees it: pgtandem, patronictl and repmgr on the same hosts in one run.
 
     molecule/run switchover create && molecule/run switchover converge
-    molecule/run switchover bench --rounds 10 --json result.json
+    molecule/run switchover bench --set-up
+    molecule/run switchover bench --rounds 10
 
 A client (writer.py) on this machine commits one row after the other and finds the primary through libpq's multi-host
 string with target_session_attrs=read-write. The pause of a round is the longest time between two answers while the
@@ -14,7 +15,9 @@ on pg1 and pg2 (Debian's packages), and pg3 has etcd and pgbench.
 
 from __future__ import annotations
 
+import abc
 import argparse
+import functools
 import json
 import os
 import pathlib
@@ -26,12 +29,15 @@ import tempfile
 import time
 import typing as t
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-
-from writer import acknowledged, longest_gap  # noqa: E402
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "shared"))
+from figures import in_rounds, machine, table, write_section
+from writer import acknowledged, longest_gap
 
 HERE = pathlib.Path(__file__).resolve().parent
 BIN = "/usr/lib/postgresql/15/bin"
+#: Seconds that the client writes before a switchover, and after it.
+SETTLE, AFTER = 3.0, 1.5
+APP = "DO $$ BEGIN CREATE ROLE app LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
 TABLE = "CREATE TABLE IF NOT EXISTS written (n bigint PRIMARY KEY); TRUNCATE written; GRANT ALL ON written TO app"
 
 
@@ -59,7 +65,7 @@ def addresses() -> dict[str, str]:
     return {name: variables[name]["ansible_host"] for name in ("pg1", "pg2", "pg3")}
 
 
-class Tool:
+class Tool(abc.ABC):
     """A cluster, and how its primary is changed."""
 
     name = ""
@@ -68,12 +74,13 @@ class Tool:
     def __init__(self, places: dict[str, str]) -> None:
         self.places = places
 
+    @abc.abstractmethod
     def set_up(self) -> None:
         """Make the cluster, or take what is there."""
 
+    @abc.abstractmethod
     def switch(self, old: str, new: str) -> None:
         """Change the primary."""
-        raise NotImplementedError
 
     def psql(self, host: str, sql: str) -> str:
         """Ask a server."""
@@ -114,6 +121,10 @@ class Pgtandem(Tool):
     """The playbook."""
 
     name = "pgtandem switchover.yml"
+
+    def set_up(self) -> None:
+        """The scenario has made it, but for the client's role."""
+        self.psql(self.primary(), APP)
 
     def psql(self, host: str, sql: str) -> str:
         return on(host, shlex.join(["psql", "-XAtq", "-d", "postgres", "-c", sql]), user="postgres")
@@ -175,8 +186,9 @@ class Repmgr(Tool):
             f"{BIN}/pg_ctl -D /srv/repmgr/data -l /srv/repmgr/log -w start >/dev/null 2>&1",
             user="postgres",
         )
-        self.psql("pg1", "CREATE ROLE app LOGIN; CREATE ROLE repmgr SUPERUSER REPLICATION LOGIN")
+        self.psql("pg1", "CREATE ROLE repmgr SUPERUSER REPLICATION LOGIN")
         self.psql("pg1", "CREATE DATABASE repmgr OWNER repmgr")
+        self.psql("pg1", APP)
         on("pg1", "repmgr -f /srv/repmgr/repmgr.conf primary register", user="postgres")
         on(
             "pg2",
@@ -256,9 +268,7 @@ class Patroni(Tool):
             if host == "pg1":
                 time.sleep(5)
         self.ready()
-        found = self.psql(self.primary(), "SELECT count(*) FROM pg_roles WHERE rolname = 'app'")
-        if found == "0":
-            self.psql(self.primary(), "CREATE ROLE app LOGIN")
+        self.psql(self.primary(), APP)
 
     def switch(self, old: str, new: str) -> None:
         on(new, f"patronictl -c /srv/patroni/patroni.yml switchover --candidate {new} --force", user="postgres")
@@ -273,13 +283,20 @@ class Load:
     def __init__(self, tool: Tool, clients: int) -> None:
         self._tool, self._clients = tool, clients
 
+    @property
+    def _where(self) -> str:
+        return shlex.quote(self._tool.conninfo().replace("dbname=postgres", "dbname=bench"))
+
+    def prepare(self) -> None:
+        """Make its tables."""
+        primary = self._tool.primary()
+        if self._clients and "bench" not in self._tool.psql(primary, "SELECT datname FROM pg_database").split():
+            self._tool.psql(primary, "CREATE DATABASE bench OWNER app")
+            on("pg3", f"{BIN}/pgbench -iq -s 10 {self._where} 2>/dev/null", user="postgres")
+
     def __enter__(self) -> Load:
         if self._clients:
-            where = self._tool.conninfo().replace("dbname=postgres", "dbname=bench")
-            if "bench" not in self._tool.psql(self._tool.primary(), "SELECT datname FROM pg_database").split():
-                self._tool.psql(self._tool.primary(), "CREATE DATABASE bench OWNER app")
-                on("pg3", f"{BIN}/pgbench -iq -s 10 {shlex.quote(where)} 2>/dev/null", user="postgres")
-            loop = f"while :; do {BIN}/pgbench -n -c {self._clients} -T 3600 {shlex.quote(where)}; sleep 0.1; done"
+            loop = f"while :; do {BIN}/pgbench -n -c {self._clients} -T 3600 {self._where}; sleep 0.1; done"
             on("pg3", f"systemd-run --quiet --unit=bench-load --uid=postgres sh -c {shlex.quote(loop)}")
         return self
 
@@ -288,58 +305,67 @@ class Load:
             on("pg3", "systemctl stop bench-load; systemctl reset-failed bench-load", check=False)
 
 
-def rounds(tool: Tool, count: int, clients: int) -> list[dict[str, t.Any]]:
-    """Switch over so many times, there and back."""
-    found = []
+def one_round(tool: Tool, clients: int) -> dict[str, t.Any]:
+    """Switch over once beside a client that writes, and see that it has lost nothing."""
+    tool.ready()
     with tempfile.TemporaryDirectory() as folder, Load(tool, clients):
         notes = pathlib.Path(folder, "acknowledged")
-        tool.psql(tool.primary(), TABLE)
+        old = tool.primary()
+        tool.psql(old, TABLE)
         with subprocess.Popen([sys.executable, str(HERE / "writer.py"), str(notes), tool.conninfo()]) as client:
             try:
-                for _number in range(count):
-                    tool.ready()
-                    time.sleep(5)
-                    old = tool.primary()
-                    began = time.monotonic()
-                    tool.switch(old, "pg2" if old == "pg1" else "pg1")
-                    done = time.monotonic()
-                    time.sleep(3)
-                    rows = acknowledged(notes)
-                    found.append(
-                        {
-                            "pause_ms": round(1000 * longest_gap(rows, began - 0.5, done + 3)),
-                            "hiccup_ms": round(1000 * longest_gap(rows, began - 4, began)),
-                            "command_s": round(done - began, 1),
-                        }
-                    )
-                    print(f"{tool.name}, {clients} pgbench clients: {found[-1]}", file=sys.stderr, flush=True)
-                client.terminate()
-                client.wait()
-                there = set(map(int, tool.psql(tool.primary(), "SELECT n FROM written").split()))
-                lost = [row.number for row in acknowledged(notes) if row.number not in there]
-                if lost:
-                    raise Failed(f"{tool.name} lost {len(lost)} rows that were acknowledged")
+                time.sleep(SETTLE)
+                began = time.monotonic()
+                tool.switch(old, "pg2" if old == "pg1" else "pg1")
+                done = time.monotonic()
+                time.sleep(AFTER)
             finally:
                 client.terminate()
-    return found
+        rows = acknowledged(notes)
+        new = tool.primary()
+        if new == old:
+            raise Failed(f"{tool.name}: {old} is still the primary")
+        there = set(map(int, tool.psql(new, "SELECT n FROM written").split()))
+        lost = [row.number for row in rows if row.number not in there]
+        if lost:
+            raise Failed(f"{tool.name} lost {len(lost)} rows that were acknowledged")
+    return {
+        "pause_ms": round(1000 * longest_gap(rows, began - 0.5)),
+        "hiccup_ms": round(1000 * longest_gap(rows, began - SETTLE + 1, began)),
+        "command_s": round(done - began, 1),
+        "rows": len(rows),
+        "load": round(os.getloadavg()[0], 1),
+    }
 
 
-def table(results: t.Mapping[str, t.Mapping[int, list[dict[str, t.Any]]]]) -> str:
+Results = t.Dict[str, t.Dict[int, t.List[t.Dict[str, t.Any]]]]
+
+
+def rows_of(results: Results) -> list[list[str]]:
     """Medians, and the best and the worst."""
-    lines = [
-        "| way | pgbench clients | rounds | median pause | least to most | usual hiccup | command |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for name, loads in results.items():
-        for clients, found in loads.items():
+    lines = []
+    for clients in sorted({clients for loads in results.values() for clients in loads}):
+        for name, loads in results.items():
+            found = loads.get(clients) or []
             pauses = [one["pause_ms"] for one in found]
+            if not pauses:
+                continue
             hiccup = statistics.median(one["hiccup_ms"] for one in found)
             command = statistics.median(one["command_s"] for one in found)
             lines.append(
-                f"| {name} | {clients} | {len(found)} | **{statistics.median(pauses):.0f} ms** | "
-                f"{min(pauses)} to {max(pauses)} ms | {hiccup:.0f} ms | {command:.1f} s |"
+                [
+                    f"`{name}`, {f'{clients} pgbench clients' if clients else 'idle'}",
+                    str(len(found)),
+                    f"{statistics.median(pauses):.0f}",
+                    f"{min(pauses)} to {max(pauses)}",
+                    f"{hiccup:.0f}",
+                    f"{command:.1f}",
+                ]
             )
-    return "\n".join(lines)
+    return lines
+
+
+HEAD = ["way", "rounds", "median pause, ms", "least to most, ms", "usual hiccup, ms", "command, s"]
 
 
 def main() -> None:
@@ -348,20 +374,39 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--clients", type=int, nargs="+", default=[0, 8])
     parser.add_argument("--tools", nargs="+", choices=list(TOOLS), default=list(TOOLS))
+    parser.add_argument("--minutes", type=float, default=60.0, help="begin no round after so long")
+    parser.add_argument("--set-up", action="store_true", help="only install the other tools and make their clusters")
+    parser.add_argument("--no-page", action="store_true", help="print only")
     parser.add_argument("--json", type=pathlib.Path)
     arguments = parser.parse_args()
     places = addresses()
-    results: dict[str, dict[int, list[dict[str, t.Any]]]] = {}
     tools = [TOOLS[name](places) for name in arguments.tools]
     for tool in tools:
         tool.set_up()
-    for clients in arguments.clients:
-        for tool in tools:
-            results.setdefault(tool.name, {})[clients] = rounds(tool, arguments.rounds, clients)
-    print(f"Load average of this machine at the end: {', '.join(f'{one:.1f}' for one in os.getloadavg())}.\n")
-    print(table(results))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        for clients in arguments.clients:
+            Load(tool, clients).prepare()
+    if arguments.set_up:
+        return
+    results: Results = {}
+
+    def contender(tool: Tool, clients: int) -> None:
+        found = one_round(tool, clients)
+        print(f"{tool.name}, {clients} pgbench clients: {found}", file=sys.stderr, flush=True)
+        results.setdefault(tool.name, {}).setdefault(clients, []).append(found)
+        if arguments.json:
+            arguments.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+    contenders = {
+        f"{tool.name}, {clients} clients": functools.partial(contender, tool, clients)
+        for clients in arguments.clients
+        for tool in tools
+    }
+    in_rounds(arguments.rounds, contenders, lambda _number: None, arguments.minutes)
+    text = table(HEAD, rows_of(results))
+    if arguments.no_page:
+        print(f"\n{text}\n\n{machine()}")
+    else:
+        write_section("switchover", text)
 
 
 if __name__ == "__main__":

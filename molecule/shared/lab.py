@@ -126,6 +126,27 @@ class Scenario:
         return subnets.pop()
 
 
+# --- a machine of another suite --------------------------------------------------------------------------------------
+
+
+def inside(image: str, command: list[str]) -> int:
+    """Run a command in a container of an image, with this checkout, network and settings of pip; returns its code."""
+    with machine_lock("images"):
+        tag = images.ensure(image)
+    arguments = ["--network=host", f"--volume={CHECKOUT}:{CHECKOUT}", f"--workdir={CHECKOUT}"]
+    for name in sorted(os.environ):
+        if (
+            name.startswith("PIP_")
+            or name.lower().endswith("_proxy")
+            or name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+        ):
+            arguments.append(f"--env={name}")
+    for path in ("/etc/pip.conf", os.environ.get("PIP_CONFIG_FILE", ""), os.environ.get("PIP_FIND_LINKS", "")):
+        if path and os.path.exists(path):
+            arguments.append(f"--volume={path}:{path}:ro")
+    return podman("run", "--rm", *engine().run_flags, *arguments, tag, *command, check=False, quiet=False).returncode
+
+
 # --- up and down ----------------------------------------------------------------------------------------------------
 
 
@@ -412,6 +433,9 @@ def main() -> None:
     image = verbs.add_parser("image", help="build images")
     image.add_argument("names", nargs="+", metavar="IMAGE")
     image.add_argument("--again", action="store_true", help="even where it is there")
+    within = verbs.add_parser("inside", help="run a command in a container of an image, with this checkout")
+    within.add_argument("image")
+    within.add_argument("command", nargs=argparse.REMAINDER)
     verbs.add_parser("prune", help="remove the lab's images that no host uses")
     for verb, text in (("cut", "drop the packets between two hosts"), ("heal", "undo cut")):
         between = verbs.add_parser(verb, help=text)
@@ -445,6 +469,9 @@ def act(arguments: argparse.Namespace) -> None:
             for name in arguments.names:
                 print(images.ensure(name, again=arguments.again))
         return
+    if arguments.verb == "inside":
+        ensure_tools()
+        sys.exit(inside(arguments.image, [word for word in arguments.command if word != "--"]))
     if arguments.verb == "prune":
         images.prune()
         return

@@ -17,7 +17,6 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._switchover i
     Limits,
     Switchover,
     plan_switchover,
-    strange_slots,
 )
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import PASSWORD
 
@@ -91,6 +90,5 @@ def _plain(found: Switchover) -> dict[str, t.Any]:
         problems=[problem.text for problem in found.problems],
         reasons=[problem.as_result() for problem in found.problems],
         token=secrets.token_hex(8),
-        nodes={name: dict(node, strange_slots=strange_slots(node, found.nodes)) for name, node in found.nodes.items()},
     )
     return {key: list(value) if isinstance(value, tuple) else value for key, value in plan.items()}

@@ -52,8 +52,8 @@ def login_options() -> dict[str, t.Any]:
     }
 
 
-def tls_arguments() -> dict[str, t.Any]:
-    """Options for certificates, which two modules have and document.
+def tls_options() -> dict[str, t.Any]:
+    """Keep in step with plugins/doc_fragments/tls.py.
 
     The keys are options of their own: Ansible writes a dictionary into the system's log as Python shows it, where it
     does not recognise a secret of several lines.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 import typing as t
@@ -37,6 +38,9 @@ MOVED = "moved"
 #: What was set aside is being removed, or brought back.
 REMOVING = "removing"
 RESTORING = "restoring"
+
+#: What a server keeps in its WAL directory.
+_WAL = r"[0-9A-F]{24}(\..*)?|[0-9A-F]{8}\.history(\..*)?|archive_status|summaries|xlogtemp\.\d+|RECOVERY(XLOG|HISTORY)"
 
 
 class Move(t.NamedTuple):
@@ -78,6 +82,18 @@ def why_not(moves: t.Sequence[Move]) -> str | None:
         if move is not moves[0] and os.stat(move.path).st_dev != os.stat(os.path.dirname(move.path)).st_dev:
             return f"{move.path} is on another file system than its folder"
     return None
+
+
+def others_in(host: Host, moves: t.Sequence[Move]) -> list[str]:
+    """What lies in the folders outside that this server did not put there, such as another major's tablespace."""
+    own = re.compile(rf"PG_{re.escape(host.instance.major)}_\d+|{_WAL}")
+    found = []
+    for move in moves[1:]:
+        if move.path.endswith(REWIND_FOLDER) or not os.path.isdir(move.path):
+            continue
+        names = set(os.listdir(move.path)) - NOT_DATA
+        found += [f"{move.path}/{name}" for name in sorted(names) if not own.fullmatch(name)]
+    return found
 
 
 def bytes_in(moves: t.Iterable[Move]) -> int:

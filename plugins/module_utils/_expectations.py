@@ -238,40 +238,31 @@ def _sync_state(status: Status, wanted: Expectations) -> t.Iterator[str]:
         yield f"no standby has sync_state {wanted.sync_state!r} (there are: {seen})"
 
 
-def _replayed(status: Status, wanted: Expectations) -> t.Iterator[str]:
-    if wanted.replayed is None:
+def _reached(
+    status: Status, wanted: Expectations, position: int | None, here: str, there: str, did: str
+) -> t.Iterator[str]:
+    """Whether a position was reached: by this standby, as `here` of its positions, or by those that follow."""
+    if position is None:
         return
     if status["role"] == "standby" and not wanted.standbys:
-        places = [("this standby", status["positions"]["replay"])]
+        places = [("this standby", status["positions"][here])]
     else:
-        places = [
-            (f"the standby {row['application_name']!r}", row["replay_lsn"])
-            for row in standby_rows(status, wanted.standbys)
-        ]
-    expected = format_lsn(wanted.replayed)
+        rows = standby_rows(status, wanted.standbys)
+        places = [(f"the standby {row['application_name']!r}", row[there]) for row in rows]
+    expected = format_lsn(position)
     if not places:
-        yield f"there is no standby here, expected one that replayed up to {expected}"
+        yield f"there is no standby here, expected one that {did} up to {expected}"
     for name, seen in places:
-        if seen is None or parse_lsn(seen) < wanted.replayed:
-            yield f"{name} has replayed up to {seen or 'an unknown position'}, expected at least {expected}"
+        if seen is None or parse_lsn(seen) < position:
+            yield f"{name} has {did} up to {seen or 'an unknown position'}, expected at least {expected}"
+
+
+def _replayed(status: Status, wanted: Expectations) -> t.Iterator[str]:
+    return _reached(status, wanted, wanted.replayed, "replay", "replay_lsn", "replayed")
 
 
 def _received(status: Status, wanted: Expectations) -> t.Iterator[str]:
-    if wanted.received is None:
-        return
-    if status["role"] == "standby" and not wanted.standbys:
-        places = [("this standby", status["positions"]["receive"])]
-    else:
-        places = [
-            (f"the standby {row['application_name']!r}", row["flush_lsn"])
-            for row in standby_rows(status, wanted.standbys)
-        ]
-    expected = format_lsn(wanted.received)
-    if not places:
-        yield f"there is no standby here, expected one that received up to {expected}"
-    for name, seen in places:
-        if seen is None or parse_lsn(seen) < wanted.received:
-            yield f"{name} has received up to {seen or 'an unknown position'}, expected at least {expected}"
+    return _reached(status, wanted, wanted.received, "receive", "flush_lsn", "received")
 
 
 def _receiver_port(status: Status, wanted: Expectations) -> t.Iterator[str]:

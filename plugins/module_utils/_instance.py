@@ -176,16 +176,23 @@ def _needs(host: Host, request: InstanceRequest, evidence: DirectoryEvidence) ->
 _LOWERING_SECONDS = 20.0
 
 
-def _await_lower_floors(
-    host: Host, request: InstanceRequest, user: t.Mapping[str, str], report: Report
-) -> dict[str, int]:
-    """Wait until a running standby has replayed that its primary's parameters were lowered.
+class Unreplayed(t.NamedTuple):
+    """What a standby may not lower yet, since it has not replayed that its primary has less."""
 
-    The primary writes them to the WAL when it starts, and only once that is replayed may this standby go lower. What
-    has not come by then is returned with the values to keep.
+    names: list[str]
+    #: The values that its file has of them, to keep.
+    held: dict[str, int]
+
+
+def _await_lower_floors(
+    host: Host, request: InstanceRequest, user: t.Mapping[str, str], *, seconds: float
+) -> Unreplayed | None:
+    """Wait until a running standby has replayed that its primary's parameters were lowered; None once it has.
+
+    The primary writes them to the WAL when it starts, and only once that is replayed may this standby go lower.
     """
     if request.upstream is None or request.only_parameters or find_postmaster(host) is None:
-        return {}
+        return None
     elsewhere = settings_elsewhere(host)
     wanted = floor_values(
         host.instance.version,
@@ -201,27 +208,32 @@ def _await_lower_floors(
         parse_lines(host.files.read_text(host.instance.settings_file) or "", host.instance.settings_file)
     )
     written = floor_values(host.instance.version, {name: setting.value for name, setting in managed.items()}, elsewhere)
-    deadline = time.monotonic() + _LOWERING_SECONDS
-    high: list[str] = []
+    deadline = time.monotonic() + seconds
     while True:
         control = read_control_data(host)
         floors = control.floors if control is not None else {}
-        high = sorted(name for name, value in wanted.items() if floors.get(name, 0) > value)
+        high = [name for name, value in wanted.items() if floors.get(name, 0) > value]
         lower = [name for name, value in wanted.items() if written[name] > value]
         # A program that is newer than the server does not read its values; then the position alone tells.
         if not high and (not lower or _has_replayed(host, request)):
-            return {}
+            return None
         if time.monotonic() >= deadline:
-            break
+            names = sorted({*high, *lower})
+            return Unreplayed(names, {name: written[name] for name in names if written[name] > wanted[name]})
         time.sleep(0.2)
-    held = {name: written[name] for name in {*high, *lower} if written[name] > wanted[name]}
-    if held:
-        report.warnings.append(
-            f"{', '.join(sorted(held))} of this standby was not lowered: it has not replayed within "
-            f"{_LOWERING_SECONDS:g} seconds that its primary has less (a delayed standby, or paused replay). A later "
-            "run lowers it."
-        )
-    return held
+
+
+def _connects_anew(host: Host, request: InstanceRequest) -> bool:
+    """Whether a running standby's connection is to become another one, without which nothing may come any more."""
+    if request.upstream is None:
+        return False
+    if not supports(host.instance.version, "standby_signal"):
+        return _recovery_conf_waits(host) or _recovery_change(host, request, request.upstream).needed
+    database = _open_when_up(host, request.login, 0)
+    if database is None:
+        return False
+    with database:
+        return database.setting("primary_conninfo") != conninfo_of(host, request.upstream)
 
 
 def _has_replayed(host: Host, request: InstanceRequest) -> bool:
@@ -246,6 +258,10 @@ def _check_running_port(host: Host) -> None:
         )
 
 
+def _recovery_change(host: Host, request: InstanceRequest, upstream: Upstream) -> FileChange:
+    return recovery_change(host, conninfo=conninfo_of(host, upstream), slot=upstream.slot, recovery=request.recovery)
+
+
 def _files(host: Host, request: InstanceRequest, values: t.Mapping[str, str], *, check_mode: bool) -> list[FileChange]:
     """Every file in the order in which it is safe to write them."""
     elsewhere = settings_elsewhere(host)
@@ -268,14 +284,7 @@ def _files(host: Host, request: InstanceRequest, values: t.Mapping[str, str], *,
     found.append(include_change(host))
     found.append(hba_change(host, request.hba_rules, values=values, elsewhere=elsewhere))
     if request.upstream is not None:
-        found.append(
-            recovery_change(
-                host,
-                conninfo=conninfo_of(host, request.upstream),
-                slot=request.upstream.slot,
-                recovery=request.recovery,
-            )
-        )
+        found.append(_recovery_change(host, request, request.upstream))
     return [change for change in found if change is not None and change.needed]
 
 
@@ -510,9 +519,15 @@ def ensure_instance(host: Host, request: InstanceRequest, *, check_mode: bool) -
         report.actions.append(f"create, configure and start the instance in {host.instance.data_directory}")
         return _result(host, evidence), report
     _check_installed(host)
+    asked, unreplayed, afterwards = request, None, False
     if not check_mode:
-        held = _await_lower_floors(host, request, user, report)
-        request = replace(request, floors={**request.floors, **held})
+        unreplayed = _await_lower_floors(host, asked, user, seconds=0)
+        if unreplayed is not None and asked.restart:
+            # Over the connection that it has nothing may come any more, so the new one is made first.
+            afterwards = _connects_anew(host, asked)
+            if not afterwards:
+                unreplayed = _await_lower_floors(host, asked, user, seconds=_LOWERING_SECONDS)
+        request = _holding(asked, unreplayed)
         evidence = look_at_directory(host)
     values = _values(host, request, evidence)
     # What the server would refuse is found before anything is made or written.
@@ -527,7 +542,24 @@ def ensure_instance(host: Host, request: InstanceRequest, *, check_mode: bool) -
     else:
         with alone(host, timeout=request.timeout):
             _configure(host, request, look_at_directory(host), report, check_mode=False)
+            if afterwards:
+                unreplayed = _await_lower_floors(host, asked, user, seconds=_LOWERING_SECONDS)
+                _configure(host, _holding(asked, unreplayed), look_at_directory(host), report, check_mode=False)
+    if unreplayed is not None and not asked.restart:
+        # It waits for them in its turn to restart.
+        report.restart_needed = sorted({*report.restart_needed, *unreplayed.names})
+    elif unreplayed is not None and unreplayed.held:
+        report.warnings.append(
+            f"{', '.join(sorted(unreplayed.held))} of this standby was not lowered: it has not replayed within "
+            f"{_LOWERING_SECONDS:g} seconds that its primary has less (a delayed standby, or paused replay). A later "
+            "run lowers it."
+        )
     return dict(_result(host, look_at_directory(host)), restart_needed=report.restart_needed), report
+
+
+def _holding(request: InstanceRequest, unreplayed: Unreplayed | None) -> InstanceRequest:
+    held = unreplayed.held if unreplayed is not None else {}
+    return replace(request, floors={**request.floors, **held})
 
 
 def _configure(

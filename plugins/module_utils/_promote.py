@@ -280,6 +280,17 @@ def described_promotion(host: Host, database: Database) -> dict[str, t.Any]:
     }
 
 
+def promotion_found(seen: PromoteEvidence, plan: PromotePlan) -> dict[str, t.Any]:
+    """The begin of a result: what was found, and what follows from it."""
+    return {
+        "changed": plan.promote,
+        "actions": list(plan.actions),
+        "received_lsn": seen.received_lsn,
+        "replayed_lsn": seen.replayed_lsn,
+        "seconds": None,
+    }
+
+
 def _open(host: Host, request: PromoteRequest) -> Database:
     return t.cast(Database, open_session(host, request.login, or_none=False))
 
@@ -291,13 +302,7 @@ def promote_now(host: Host, request: PromoteRequest, *, check_mode: bool) -> dic
         plan = plan_promotion(request, seen)
         if plan.blockers:
             raise ReplicationError("Nothing was promoted. " + " ".join(plan.blockers), problems=list(plan.blockers))
-        result: dict[str, t.Any] = {
-            "changed": plan.promote,
-            "actions": list(plan.actions),
-            "received_lsn": seen.received_lsn,
-            "replayed_lsn": seen.replayed_lsn,
-            "seconds": None,
-        }
+        result = promotion_found(seen, plan)
         if plan.promote and not check_mode:
             create_slots(database, plan.slots, request.slots, can_reserve=seen.slots.can_reserve)
             if plan.resume:

@@ -16,6 +16,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._aside import
     bytes_in,
     go_on,
     moves_of,
+    others_in,
     read_journal,
     set_aside,
     why_not,
@@ -70,6 +71,12 @@ def _make_way(
 ) -> list[str]:
     _refuse(request, evidence)
     moves = moves_of(host)
+    others = others_in(host, moves)
+    if others:
+        raise ReplicationError(
+            f"Nothing was changed: {', '.join(others[:3])} would go with {host.instance.data_directory}, and this "
+            "server did not put that there; it may be another server's tablespace. Move it elsewhere and run again."
+        )
     room = preflight_of_replacing(host, request, {move.path for move in moves})
     against = why_not(moves) or ("; ".join(room) if room else None)
     amount = shown_bytes(bytes_in(moves))

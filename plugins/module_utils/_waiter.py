@@ -40,6 +40,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._promote impo
     observe_promotion,
     plan_promotion,
     promote_server,
+    promotion_found,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import open_session
 from ansible_collections.pgtandem.replication.plugins.module_utils._slot import (
@@ -398,13 +399,7 @@ def arm_standby(
         plan = plan_promotion(request, seen, waiting=True)
         if plan.blockers:
             raise ReplicationError("Nothing was changed. " + " ".join(plan.blockers), problems=list(plan.blockers))
-        result: dict[str, t.Any] = {
-            "changed": plan.promote,
-            "actions": list(plan.actions),
-            "received_lsn": seen.received_lsn,
-            "replayed_lsn": seen.replayed_lsn,
-            "seconds": None,
-        }
+        result = promotion_found(seen, plan)
         if not plan.promote:
             result.update(described_promotion(host, database), state="primary")
             return result

@@ -15,7 +15,7 @@ import copy
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import format_lsn, parse_lsn
-from ansible_collections.pgtandem.replication.plugins.module_utils._names import application_name, slot_name
+from ansible_collections.pgtandem.replication.plugins.module_utils._names import application_name
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import live_members
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import (
     Node,
@@ -405,8 +405,3 @@ def _ahead_of(name: str, standbys: t.Sequence[Node], reaches: t.Mapping[str, Rea
         elif own is None or other.position > own.position:
             found.append(f"{other.text}, {own.text if own else f'{name} has none'}")
     return found
-
-
-def strange_slots(plan: t.Mapping[str, t.Any], nodes: t.Iterable[str]) -> list[str]:
-    """The slots of hosts of the cluster that do not follow a host: after a change of roles they keep WAL for ever."""
-    return sorted({slot_name(name) for name in nodes} - set(plan["downstream_slots"]))

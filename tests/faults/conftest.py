@@ -18,7 +18,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "testinfra"))
 
-from fate import Fate  # noqa: E402
+from fate import Fate
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,18 +9,14 @@ import contextlib
 import json
 import os
 import pathlib
-import re
 import shlex
-import signal
 import subprocess
-import sys
 import time
 import typing as t
 
 from outside import Node, eventually
+from runs import Outcome, Run, lab
 
-CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
-LAB = CHECKOUT / "molecule/shared/lab.py"
 #: Programs that work for a run on a host.
 WORKERS = ["python3*", "initdb", "pg_basebackup", "pg_createcl*", "setpriv", "systemctl", "pg_ctl*"]
 #: while it is there, a host watches
@@ -76,95 +72,6 @@ def every(name: str) -> str:
     return f"{EACH}; kill -{name} $p 2>/dev/null; esac; done; true"
 
 
-class Outcome(t.NamedTuple):
-    """How a run ended."""
-
-    rc: int
-    text: str
-    seconds: float
-
-    @property
-    def said(self) -> str:
-        """What it printed, on one line, without quoting."""
-        return " ".join(self.text.replace('\\"', '"').replace("\\n", "\n").split())
-
-    @property
-    def errors(self) -> str:
-        """The messages of the tasks that failed."""
-        found = []
-        for line in self.text.splitlines():
-            match = re.match(r"(?:fatal|failed): \[(\S+?)\].*?(?:FAILED|UNREACHABLE)! => (\{.*)", line)
-            if match:
-                with contextlib.suppress(ValueError):
-                    found.append(f"{match[1]}: {json.loads(match[2]).get('msg', '')}")
-        return "\n".join(found)
-
-    def counted(self, word: str) -> int:
-        """The sum of a column of the recap."""
-        return sum(int(number) for number in re.findall(rf"\b{word}=(\d+)", self.text))
-
-
-class Run:
-    """A run of the playbook that goes on beside the test."""
-
-    def __init__(self, log: pathlib.Path, inventories: t.Sequence[str], arguments: t.Sequence[str]) -> None:
-        """Start it."""
-        self.log = log
-        argv = ["ansible-playbook", "pgtandem.replication.site"]
-        for source in inventories:
-            argv += ["--inventory", source]
-        environment = dict(
-            os.environ,
-            ANSIBLE_CALLBACK_RESULT_FORMAT="json",
-            ANSIBLE_NOCOLOR="1",
-            ANSIBLE_FORCE_COLOR="0",
-            PYTHONUNBUFFERED="1",
-        )
-        # not through molecule's verifier, which has settings of its own for ansible
-        environment["ANSIBLE_CONFIG"] = str(CHECKOUT / "molecule/shared/ansible.cfg")
-        self.started = time.monotonic()
-        with log.open("w") as output:
-            self.process = subprocess.Popen(
-                [*argv, *arguments],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env=environment,
-                start_new_session=True,
-            )
-
-    @property
-    def text(self) -> str:
-        """What it has printed so far, without colours, which a caller may have asked Ansible for."""
-        return re.sub(r"\x1b\[[0-9;]*m", "", self.log.read_text())
-
-    def ended(self) -> bool:
-        """Whether it is over."""
-        return self.process.poll() is not None
-
-    def wait(self, seconds: float = 600) -> Outcome:
-        """Return how it ended."""
-        rc = self.process.wait(timeout=seconds)
-        outcome = Outcome(rc, self.text, time.monotonic() - self.started)
-        assert "Traceback" not in outcome.text, outcome.text
-        return outcome
-
-    def kill(self) -> None:
-        """End it with all that it started here, as a lost laptop does: no handler runs."""
-        parents: dict[int, list[int]] = {}
-        listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True)
-        for line in listed.stdout.splitlines():
-            pid, parent = map(int, line.split())
-            parents.setdefault(parent, []).append(pid)
-        doomed = [self.process.pid]
-        for pid in doomed:
-            doomed += parents.get(pid, [])
-        for pid in doomed:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self.process.wait()
-
-
 class Fate:
     """Two hosts and what can happen to them."""
 
@@ -183,12 +90,12 @@ class Fate:
     def begin(self, *arguments: str, host_vars: t.Mapping[str, t.Mapping[str, t.Any]] | None = None) -> Run:
         """Start a run."""
         self.count += 1
-        sources = os.environ["PGTANDEM_LAB_INVENTORY"].split(":")
+        sources = []
         if host_vars:
             extra = self.folder / f"{self.count}.json"
             extra.write_text(json.dumps({"all": {"hosts": host_vars}}))
             sources.append(str(extra))
-        run = Run(self.folder / f"{self.count}.log", sources, arguments)
+        run = Run(self.folder / f"{self.count}.log", "site", arguments, inventories=sources)
         self.runs.append(run)
         return run
 
@@ -295,39 +202,28 @@ class Fate:
 
     # --- fate ---
 
-    def lab(self, *arguments: str) -> None:
-        """Do something to hosts from outside."""
-        done = subprocess.run(
-            [sys.executable, str(LAB), *arguments],
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-
     def cut(self) -> None:
         """Break the network between the two."""
         self.undo.append(self.heal)
-        self.lab("cut", "pg1", "pg2")
+        lab("cut", "pg1", "pg2")
 
     def heal(self) -> None:
         """Mend it."""
-        self.lab("heal", "pg1", "pg2")
+        lab("heal", "pg1", "pg2")
 
     def power_off(self, node: Node) -> None:
         """Kill a host."""
-        self.undo.append(lambda: self.lab("start", node.name))
-        self.lab("kill", node.name)
+        self.undo.append(lambda: lab("start", node.name))
+        lab("kill", node.name)
 
     def power_on(self, node: Node) -> None:
         """Switch it on."""
-        self.lab("start", node.name)
+        lab("start", node.name)
 
     def fill(self, node: Node, path: str, leave: int) -> None:
         """Fill a disk."""
-        self.undo.append(lambda: self.lab("empty", node.name, path))
-        self.lab("fill", node.name, path, "--leave", str(leave))
+        self.undo.append(lambda: lab("empty", node.name, path))
+        lab("fill", node.name, path, "--leave", str(leave))
 
     def calm(self) -> None:
         """End what a test left going."""

@@ -13,10 +13,12 @@ import typing as t
 
 import pytest
 from outside import eventually
+from runs import lab
 
 if t.TYPE_CHECKING:
-    from fate import Fate, Run
+    from fate import Fate
     from outside import Node
+    from runs import Run
 
 DATA = "/var/lib/postgresql/15/main"
 CONFIG = "/etc/postgresql/15/main"
@@ -316,7 +318,7 @@ def test_the_standbys_disk_fills_during_the_base_backup(single: Fate) -> None:
         assert "No space left on device" in outcome.errors, outcome.errors or outcome.text
         assert "unfinished copy" in outcome.errors
         assert single.standby.out("cat /srv/small/theirs").strip() == "keep"
-        single.lab("empty", "pg2", "/srv/small")
+        lab("empty", "pg2", "/srv/small")
         single.converges(host_vars=place)
         assert single.standby.out("cat /srv/small/theirs").strip() == "keep"
     finally:

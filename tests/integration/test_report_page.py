@@ -21,7 +21,7 @@ from browser import PROGRAM, Browser
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit" / "plugins" / "plugin_utils"))
 
-from nodes import cascade  # noqa: E402
+from nodes import cascade
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="there is no chromium; tests/install-system-packages browser")
 

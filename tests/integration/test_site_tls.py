@@ -26,8 +26,8 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._certificates
 from conftest import BIN_DIRECTORIES, MakeFolder, MakeSite
 from site_runs import Node, Sampler, Site, wait_until
 
-#: The server from PyPI is built without TLS.
-SERVER = next((major for major in ("15", "13") if major in BIN_DIRECTORIES), "")
+#: The server from PyPI is built without TLS; PGTANDEM_TEST_PROGRAMS may name one of another major that has it.
+SERVER = next((name for name in ("named", "15", "13") if name in BIN_DIRECTORIES), "")
 pytestmark = pytest.mark.skipif(not SERVER, reason="no PostgreSQL of a distribution is installed")
 
 MANAGED = {"mode": "verify-full"}
@@ -193,6 +193,55 @@ def test_certificates_in_and_plain_text_out(spare: Site) -> None:
     spare.add("pg3", "standby")
     spare.converge()
     assert "pg3|streaming|t|/CN=pg3" in spare["pg1"].psql(SESSION)
+    spare.settled()
+
+
+@pytest.mark.parametrize(("before", "after"), [("100", "130"), ("130", "100")])
+def test_turned_on_together_with_a_parameter_in_order(make_site: MakeSite, before: str, after: str) -> None:
+    """The primary restarts for the parameter and is then closed to standbys without TLS, also before they have replayed
+    that it has less: one run does it, on a cascade."""
+    site = make_site()
+    site.add("pg1", "primary")
+    site.add("pg2", "standby")
+    site.add("pg3", "standby", pgtandem_upstream="pg2")
+    site.variables["parameters"] = {"max_connections": before}
+    site.converge()
+    site.variables["pgtandem_tls"] = MUTUAL
+    site.variables["parameters"] = {"max_connections": after}
+    site.converge()
+    assert {node.setting("max_connections") for node in site.nodes.values()} == {after}
+    assert site["pg1"].psql(SESSION) == "pg2|streaming|t|/CN=pg2"
+    assert site["pg2"].psql(SESSION) == "pg3|streaming|t|/CN=pg3"
+    site.settled()
+
+
+def play(site: Site, playbook: str, *arguments: str) -> None:
+    site.playbook = playbook
+    try:
+        site.converge(*arguments)
+    finally:
+        site.playbook = "site.yml"
+
+
+def test_roles_change_and_an_old_primary_is_rewound(spare: Site) -> None:
+    """There is no password that would let anybody in: switchover.yml, its waiting process and pg_rewind show theirs."""
+    spare.variables.update(pgtandem_tls=MUTUAL, pgtandem_on_role_change="follow", parameters={"wal_log_hints": "on"})
+    spare.converge()
+    for target, other in (("pg2", "pg1"), ("pg1", "pg2")):
+        play(spare, "switchover.yml", "-e", f"pgtandem_target={target}")
+        assert spare[target].psql(SESSION) == f"{other}|streaming|t|/CN={other}"
+        spare.settled()
+    spare["pg1"].stop("immediate")
+    spare["pg2"].psql("SELECT pg_promote()")
+    spare["pg2"].psql("CREATE TABLE kept (word text)")
+    spare["pg1"].start()
+    spare["pg1"].psql("CREATE TABLE lost (word text)")
+    spare["pg1"].stop("immediate")
+    play(spare, "rejoin.yml", "-e", "pgtandem_target=pg1")
+    assert spare["pg2"].psql(SESSION) == "pg1|streaming|t|/CN=pg1"
+    assert spare["pg1"].psql("SELECT to_regclass('kept') IS NOT NULL, to_regclass('lost') IS NULL") == "t|t"
+    # site.yml takes note of a promotion that was none of its own.
+    spare.converge()
     spare.settled()
 
 

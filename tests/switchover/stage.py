@@ -6,21 +6,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
-import re
 import shlex
-import signal
 import subprocess
 import sys
-import time
 import typing as t
 
 from outside import Node, eventually
+from runs import CHECKOUT, Outcome, Run, lab
 from writer import acknowledged, longest_gap
 
-CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
-LAB = CHECKOUT / "molecule/shared/lab.py"
 NAMES = ("pg1", "pg2", "pg3")
 #: Short, so that a standby that waits in vain gives up soon.
 SHORT = ("-e", "pgtandem_switchover_patience=10")
@@ -55,87 +52,6 @@ while time.time() < began + 600:
         pass
     time.sleep(0.001)
 """
-
-
-class Outcome(t.NamedTuple):
-    """How a run ended."""
-
-    rc: int
-    text: str
-
-    @property
-    def said(self) -> str:
-        """What it printed, on one line."""
-        return " ".join(self.text.replace('\\"', '"').split())
-
-    @property
-    def changed(self) -> int:
-        """How many tasks changed something."""
-        return sum(int(number) for number in re.findall(r"\bchanged=(\d+)", self.text))
-
-
-class Run:
-    """A run of a playbook that goes on beside the test."""
-
-    def __init__(self, log: pathlib.Path, playbook: str, arguments: t.Sequence[str]) -> None:
-        """Start it."""
-        self.log = log
-        argv = ["ansible-playbook", f"pgtandem.replication.{playbook}"]
-        for source in os.environ["PGTANDEM_LAB_INVENTORY"].split(":"):
-            argv += ["--inventory", source]
-        environment = dict(
-            os.environ,
-            ANSIBLE_NOCOLOR="1",
-            ANSIBLE_FORCE_COLOR="0",
-            PYTHONUNBUFFERED="1",
-            ANSIBLE_CONFIG=str(CHECKOUT / "molecule/shared/ansible.cfg"),
-        )
-        with log.open("w") as output:
-            self.process = subprocess.Popen(
-                [*argv, *arguments],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env=environment,
-                start_new_session=True,
-            )
-
-    @property
-    def text(self) -> str:
-        """What it has printed so far."""
-        return self.log.read_text()
-
-    def wait(self, seconds: float = 600) -> Outcome:
-        """Return how it ended."""
-        outcome = Outcome(self.process.wait(timeout=seconds), self.text)
-        assert "Traceback" not in outcome.text, outcome.text
-        return outcome
-
-    def kill_at(self, task: str, seconds: float = 300) -> bool:
-        """Kill it as a lost laptop dies, when a task begins; false where it ended before."""
-        deadline = time.monotonic() + seconds
-        while f" {task}] " not in self.text:
-            if self.process.poll() is not None:
-                return False
-            assert time.monotonic() < deadline, self.text
-            time.sleep(0.01)
-        self.kill()
-        return True
-
-    def kill(self) -> None:
-        """End it with all that it started here; no handler runs."""
-        parents: dict[int, list[int]] = {}
-        listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True)
-        for line in listed.stdout.splitlines():
-            pid, parent = map(int, line.split())
-            parents.setdefault(parent, []).append(pid)
-        doomed = [self.process.pid]
-        for pid in doomed:
-            doomed += parents.get(pid, [])
-        for pid in doomed:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self.process.wait()
 
 
 class Stage:
@@ -173,7 +89,13 @@ class Stage:
     def quiet(self) -> None:
         """A run of site.yml changes nothing."""
         outcome = self.begin("site").wait()
-        assert outcome.rc == 0 and outcome.changed == 0, outcome.text
+        assert outcome.rc == 0 and outcome.counted("changed") == 0, outcome.text
+
+    def inventory(self, host_vars: t.Mapping[str, t.Mapping[str, t.Any]]) -> str:
+        """A file with variables that some hosts have besides."""
+        path = self.folder / f"{self.count}.json"
+        path.write_text(json.dumps({"all": {"hosts": host_vars}}))
+        return str(path)
 
     # --- what is there ---
 
@@ -184,28 +106,37 @@ class Stage:
         return found[0] if found else ""
 
     def ask(self, name: str, sql: str) -> str:
-        """What a host answers, nothing where it does not."""
+        """What a host answers, nothing where it does not; in one command, since the tests ask a lot."""
         node = self.nodes[name]
-        if node.host.run("test -e %s", f"{node.data_directory}/postmaster.pid").rc != 0:
-            return ""
-        done = node.try_psql(sql)
+        pid_file = shlex.quote(f"{node.data_directory}/postmaster.pid")
+        psql = f"{node.bin_directory}/psql -XAtq -v ON_ERROR_STOP=1 -p {node.port} -d postgres -c {shlex.quote(sql)}"
+        done = node.host.run(
+            "sh -c %s",
+            f"test -e {pid_file} && cd / && dir=$(sed -n 5p {pid_file}) && "
+            f"sudo -u {node.os_user} {psql} -h ${{dir:-/run/postgresql}}",
+        )
         return str(done.stdout.strip()) if done.rc == 0 else ""
 
     def sound(self, primary: str) -> None:
         """Who is the primary, everybody else streams from it through a slot of its own, and there is no other slot."""
         assert self.primary() == primary
-        others = sorted(set(NAMES) - {primary})
-        streams = (
-            "select string_agg(application_name, ' ' order by application_name) from pg_stat_replication "
-            "join pg_replication_slots on active_pid = pid where state = 'streaming'"
-        )
-        assert eventually(lambda: self.ask(primary, streams) == " ".join(others), seconds=60), self.ask(
+        others = " ".join(sorted(set(NAMES) - {primary}))
+        assert eventually(lambda: self.followers(primary) == others, seconds=60), self.ask(
             primary, "select application_name, state from pg_stat_replication"
         )
-        slots = "select string_agg(slot_name, ' ' order by slot_name) from pg_replication_slots"
-        assert {name: self.ask(name, slots) for name in NAMES} == {
-            name: " ".join(others) if name == primary else "" for name in NAMES
-        }
+        assert {name: self.slots(name) for name in NAMES} == {name: others if name == primary else "" for name in NAMES}
+
+    def followers(self, name: str) -> str:
+        """Who streams from a host through a slot."""
+        return self.ask(
+            name,
+            "select string_agg(application_name, ' ' order by application_name) from pg_stat_replication "
+            "join pg_replication_slots on active_pid = pid where state = 'streaming'",
+        )
+
+    def slots(self, name: str) -> str:
+        """The slots on a host."""
+        return self.ask(name, "select string_agg(slot_name, ' ' order by slot_name) from pg_replication_slots")
 
     def ensure(self) -> None:
         """Bring back what the test before broke."""
@@ -266,21 +197,10 @@ class Stage:
 
     # --- faults ---
 
-    def lab(self, *arguments: str) -> None:
-        """Do something to hosts from outside."""
-        done = subprocess.run(
-            [sys.executable, str(LAB), *arguments],
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-
     def cut(self, one: str, other: str) -> None:
         """Break the network between two hosts."""
-        self.undo.append(lambda: self.lab("heal", one, other))
-        self.lab("cut", one, other)
+        self.undo.append(lambda: lab("heal", one, other))
+        lab("cut", one, other)
 
     def freeze_at(self, name: str, path: str, word: str = "") -> subprocess.Popen[str]:
         """Have a host stop every program of a run there at the moment when a file appears or holds a word."""
@@ -301,6 +221,11 @@ class Stage:
         """Let go on what was stopped."""
         self.nodes[name].out(f"{EACH}; kill -CONT $p 2>/dev/null; esac; done; true")
 
+    def thaw_later(self, name: str, *, seconds: int) -> None:
+        """The same by the host itself, which need not be within reach by then."""
+        script = f"sleep {seconds}; {EACH}; kill -CONT $p 2>/dev/null; esac; done"
+        self.nodes[name].out(f"setsid sh -c {shlex.quote(script)} </dev/null >/dev/null 2>&1 &")
+
     def kill_workers(self, name: str) -> None:
         """Kill every program that works for a run on a host."""
         self.nodes[name].out(f"{EACH}; kill -KILL $p 2>/dev/null; esac; done; true")
@@ -312,7 +237,7 @@ class Stage:
     def calm(self) -> None:
         """End what a test left going."""
         for run in self.runs:
-            if run.process.poll() is None:
+            if not run.ended():
                 run.kill()
         self.runs.clear()
         while self.undo:

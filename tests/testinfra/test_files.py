@@ -92,3 +92,10 @@ def test_no_process_shows_the_password(node: Node) -> None:
         " 2>/dev/null || true"
     )
     assert not found, found
+
+
+def test_the_driver_that_was_there_stays_the_only_one(node: Node) -> None:
+    if node.vars.get("lab_driver") != "psycopg":
+        pytest.skip("the roles chose the driver")
+    assert node.host.run("python3 -c 'import psycopg'").rc == 0
+    assert node.host.run("python3 -c 'import psycopg2'").rc != 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+import pytest
 from outside import eventually
 
 if t.TYPE_CHECKING:
@@ -53,19 +54,27 @@ def test_the_port_is_open_to_the_other_hosts(node: Node) -> None:
     assert re.search(rf"\s(0\.0\.0\.0|\*|\[::\]|{re.escape(node.address)}):{node.port}\s", listening), listening
 
 
+def skip_without_a_service(node: Node) -> None:
+    if node.service == "none":
+        pytest.skip("pg_ctl started it, and nothing starts it with the host")
+
+
 def test_the_service_runs(node: Node) -> None:
+    skip_without_a_service(node)
     service = node.host.service(node.service)
     assert service.is_running, node.host.run("journalctl --no-pager --lines=30 --unit=%s", node.service).stdout
 
 
 def test_the_service_comes_back_at_boot(node: Node) -> None:
     """Debian enables its instances by a generator, which systemd calls enabled-runtime."""
+    skip_without_a_service(node)
     state = node.host.run("systemctl is-enabled %s", node.service).stdout.strip()
     assert state in ("enabled", "enabled-runtime"), state
 
 
 def test_the_server_belongs_to_the_service(node: Node) -> None:
     """A server that somebody started beside systemd would not come back after a restart."""
+    skip_without_a_service(node)
     control_group = node.out(f"cat /proc/{node.postmaster[0]}/cgroup")
     assert node.service.replace("@", "@") in control_group.replace("\\x2d", "-"), control_group
 

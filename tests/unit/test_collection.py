@@ -128,10 +128,12 @@ def test_a_fragment_equals_its_factory(name: str) -> None:
     specified = getattr(_argspec, f"{name}_options")() if name in FACTORIES else {}
 
     def outline(options: dict[str, dict[str, t.Any]]) -> dict[str, dict[str, t.Any]]:
+        # What a documentation calls suboptions is options of a specification.
         keys: dict[str, t.Any] = {"type": "str", "default": None, "choices": [], "aliases": [], "elements": None}
         keys["required"] = False
         return {
             option: {key: values.get(key, missing) for key, missing in keys.items()}
+            | {"options": outline(values.get("suboptions") or values.get("options") or {})}
             for option, values in options.items()
         }
 
@@ -161,6 +163,12 @@ def test_a_roles_defaults_equal_its_argument_specs(role: Path) -> None:
         else:
             assert option.get("default") == defaults.get(name), f"the default of {name}"
             assert ("default" in option) == (name in defaults), f"whether {name} has a default"
+
+
+@pytest.mark.parametrize("role", ROLES, ids=shown)
+def test_a_role_has_a_page(role: Path) -> None:
+    """Galaxy refuses the whole collection otherwise."""
+    assert (role / "README.md").exists()
 
 
 # --- Headers ---

@@ -64,8 +64,8 @@ class Fence(t.NamedTuple):
 def fences(page: Path) -> list[Fence]:
     text = text_of(page)
     return [
-        Fence(page, found.group(1), text[: found.start()].count("\n") + 1, found.group(2))
-        for found in re.finditer(r"(?ms)^```(\{?\w*\}?)[^\n]*\n(.*?)^```$", text)
+        Fence(page, found[2], text[: found.start()].count("\n") + 1, textwrap.dedent(found[3]))
+        for found in re.finditer(r"(?ms)^( *)```(\{?\w*\}?)[^\n]*\n(.*?)^\1```$", text)
     ]
 
 
@@ -320,9 +320,23 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
 
+def addresses_in(page: Path) -> dict[str, str]:
+    """Those that a page has at its end, for `[text][name]` and `[name]`."""
+    return dict(re.findall(r"(?m)^\[([^\]]+)\]: (\S+)$", text_of(page)))
+
+
+REPOSITORY = yaml.safe_load(text_of(ROOT / "galaxy.yml"))["repository"]
+#: A page, and a picture, at its address.
+ADDRESSES = (f"{REPOSITORY}/blob/main/", REPOSITORY.replace("github.com", "raw.githubusercontent.com") + "/main/")
+
+
 @every_page
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", text_of(page)):
+    targets = re.findall(r"\]\(([^)\s]+)\)", text_of(page)) + list(addresses_in(page).values())
+    for target in targets:
+        own = [address for address in ADDRESSES if target.startswith(address)]
+        if own:
+            target = os.path.relpath(ROOT, page.parent) + "/" + target[len(own[0]) :]
         if re.match(r"[a-z]+:", target):
             continue
         path, _hash, anchor = target.partition("#")
@@ -331,6 +345,20 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert ROOT in found.parents, f"{target} leads out of the repository"
         if anchor:
             assert anchor in anchors(found), target
+
+
+SHIPPED = [README, *(ROOT / "roles").glob("*/README.md")]
+
+
+@pytest.mark.parametrize("page", SHIPPED, ids=shown)
+def test_links_of_a_page_on_galaxy_have_whole_addresses(page: Path) -> None:
+    """Galaxy shows these pages without the files beside them."""
+    text, addresses = re.sub(r"(?ms)^```.*?^```$|`[^`\n]+`", "", text_of(page)), addresses_in(page)
+    assert [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match("https:|#", target)] == []
+    assert [address for address in addresses.values() if not address.startswith(ADDRESSES)] == []
+    used = {name or words for words, name in re.findall(r"\[([^\[\]]+)\](?:\[([^\]]+)\])?(?![\[(:])", text)}
+    used |= set(re.findall(r"\)\]\[([^\]]+)\]", text))
+    assert {name for name in used if "/" in name or name.isupper() or "." in name} == set(addresses)
 
 
 @every_page

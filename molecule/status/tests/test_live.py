@@ -26,7 +26,7 @@ from prometheus_client.parser import text_string_to_metric_families
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests" / "testinfra"))
 
-from outside import Node, eventually  # noqa: E402
+from outside import Node, eventually
 
 MONITOR = "m0nitor Word"
 NAMES = ("pg1", "pg2", "pg3", "pg4")

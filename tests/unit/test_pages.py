@@ -1,0 +1,102 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What one can paste from a page: inventories pass the gate's checks, variables and modules their specifications.
+
+tests/integration/test_commands.py has the commands.
+"""
+
+from __future__ import annotations
+
+import copy
+import typing as t
+
+import pytest
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_checks import (
+    inventory_problems,
+    problems_between,
+)
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import node_from
+from test_collection import COLLECTION, MODULES, module_arguments, tasks_in, without_templates
+from test_documentation import OPTIONS, PATRONI_OPTIONS, YAML_BLOCKS, Fence, Loader, shown
+
+Values = dict[str, t.Any]
+
+
+def content_of(fence: Fence) -> t.Any:
+    return yaml.load(fence.text, Loader)
+
+
+def variables_in(content: t.Any) -> t.Iterator[Values]:
+    """Every mapping that has variables of ours, at whatever depth: of all, of a group, of a host."""
+    if isinstance(content, dict):
+        own = {name: value for name, value in content.items() if str(name).startswith("pgtandem_")}
+        if own:
+            yield own
+        for name, value in content.items():
+            if name not in own:
+                yield from variables_in(value)
+
+
+MAPPINGS = [fence for fence in YAML_BLOCKS if isinstance(content_of(fence), dict)]
+WITH_VARIABLES = [fence for fence in MAPPINGS if list(variables_in(content_of(fence)))]
+INVENTORIES = [fence for fence in MAPPINGS if {"primary", "standby"} <= set(content_of(fence))]
+WITH_MODULES = [
+    fence for fence in YAML_BLOCKS if isinstance(content_of(fence), list) and f"{COLLECTION}.pg_" in fence.text
+]
+
+
+def named(fence: Fence) -> str:
+    return f"{shown(fence.page)}:{fence.line}"
+
+
+@pytest.mark.parametrize("fence", WITH_VARIABLES, ids=named)
+def test_variables_have_the_types_and_choices_of_the_roles(fence: Fence) -> None:
+    options = {**OPTIONS, **PATRONI_OPTIONS}
+    for variables in variables_in(content_of(fence)):
+        # The validator fills defaults into what it is given.
+        spec = copy.deepcopy({name: options[name] for name in variables})
+        result = ArgumentSpecValidator(spec).validate(without_templates(variables, spec))
+        assert result.error_messages == [], variables
+
+
+def hosts_of(inventory: Values) -> dict[str, Values]:
+    """Each host's variables, as Ansible merges them."""
+    everywhere = dict((inventory.get("all") or {}).get("vars") or {})
+    hosts: dict[str, Values] = {}
+    for group in inventory.values():
+        for name, own in (group.get("hosts") or {}).items():
+            hosts[name] = {**everywhere, **(group.get("vars") or {}), **(own or {})}
+    return hosts
+
+
+@pytest.mark.parametrize("fence", INVENTORIES, ids=named)
+def test_the_gate_has_nothing_against_an_inventory(fence: Fence) -> None:
+    content = content_of(fence)
+    groups = {group: list(content[group]["hosts"]) for group in ("primary", "standby")}
+    nodes = []
+    for name, variables in hosts_of(content).items():
+        variables.setdefault("pgtandem_replication_password", "a long password")
+        nodes.append(node_from(name, variables.get, groups))
+    for cluster in sorted({node["cluster"] for node in nodes}):
+        members = [node for node in nodes if node["cluster"] == cluster]
+        assert inventory_problems(cluster, members, {node["name"]: "" for node in members}) == []
+    assert problems_between(nodes) == []
+
+
+@pytest.mark.parametrize("fence", WITH_MODULES, ids=named)
+def test_options_of_a_module_fit_its_arguments(fence: Fence, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {f"{COLLECTION}.{name}": name for name in MODULES}
+    used = [(names[key], task[key]) for task in tasks_in(content_of(fence)) for key in task if key in names]
+    assert used
+    for name, options in used:
+        spec = module_arguments(name, monkeypatch)["argument_spec"]
+        assert ArgumentSpecValidator(spec).validate(without_templates(options, spec)).error_messages == []
+
+
+def test_there_is_something_to_validate() -> None:
+    assert len(WITH_VARIABLES) > 15
+    assert len(INVENTORIES) >= 4
+    assert len(WITH_MODULES) >= 2
