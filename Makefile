@@ -24,7 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .NOTPARALLEL:
 .PHONY: help venv venv-test demo demo-clean lint ruff yamllint shellcheck ansible-lint format types unit licence \
 	changelog docs check sanity integration controllers galaxy molecule molecule-all test test-all versions-page bench build \
-	clean
+	release-notes clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -108,6 +108,9 @@ versions-page: venv  ## write docs/versions.md from the table of versions
 
 build: venv  ## the collection's artefact, pgtandem-replication-VERSION.tar.gz
 	$(BIN)/ansible-galaxy collection build --force
+
+release-notes: venv-test  ## write the changelog of galaxy.yml's version from the fragments (docs/releasing.md)
+	$(BIN)/antsibull-changelog release
 
 clean:  ## remove what the targets above made
 	@test ! -e .demo || { echo "The demo's servers run from $(VENV): make demo-clean first." >&2; exit 1; }

@@ -41,7 +41,6 @@ ELSEWHERE = {
     "git ": ("", ""),
     # tests/unit/test_documentation.py looks whether the targets exist.
     "make": ("tests/unit/test_documentation.py", "test_make_targets_in_a_page_exist"),
-    ".venv/bin/antsibull-changelog release": ("docs/releasing.md", "of a release"),
     "patronictl ": ("molecule/patroni/tests/test_handover.py", "patronictl -c /etc/patroni/15-main.yml"),
     # Below.
     "psql=": ("", ""),
