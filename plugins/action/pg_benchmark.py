@@ -10,7 +10,7 @@ import typing as t
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._benchmark_chart import page, svg, table
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._benchmark_chart import bars, page, svg, table
 
 display = Display()
 
@@ -34,7 +34,7 @@ class ActionModule(ActionBase):
         levels = answer.get("levels") or []
         if answer.get("failed") or not levels:
             return result
-        for line in table(levels):
+        for line in [*table(levels), *bars(levels)]:
             display.display(line)
         if path:
             about = (

@@ -32,6 +32,8 @@ _HEAD = (
     "failed",
 )
 _BAR, _GAP, _LEFT, _WIDTH = 22, 10, 110, 640
+#: The longest bar in a terminal.
+_COLUMNS = 48
 
 
 def label(level: str) -> str:
@@ -79,6 +81,21 @@ def table(levels: t.Sequence[Row]) -> list[str]:
         ).rstrip()
         for row in found
     ]
+
+
+def bars(levels: t.Sequence[Row]) -> list[str]:
+    """The picture for a terminal: three groups of bars, each from zero, in eighths of a character."""
+    found = []
+    for title, key, text in PANELS:
+        found += ["", title]
+        most = max((float(row[key] or 0) for row in levels), default=0.0) or 1.0
+        for row in levels:
+            value = row[key]
+            eighths = round(float(value or 0) / most * _COLUMNS * 8)
+            bar = "\u2588" * (eighths // 8) + ("", *"\u258f\u258e\u258d\u258c\u258b\u258a\u2589")[eighths % 8]
+            said = "unknown" if value is None else text(value)
+            found.append("  ".join(["", f"{row['level']:>12}", " ".join(filter(None, [bar, said]))]))
+    return found
 
 
 def svg(levels: t.Sequence[Row]) -> str:

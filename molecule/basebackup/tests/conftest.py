@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from seeding import DATA, LIST_FOREIGN, Run, Site, on  # noqa: E402
+from seeding import DATA, LIST_FOREIGN, Run, Site, on
 
 
 @pytest.fixture

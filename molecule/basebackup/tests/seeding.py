@@ -10,29 +10,21 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 import typing as t
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "shared"))
+
+from steps import ROOT, inventories, lab, on
+
+__all__ = ["DATA", "LIST_FOREIGN", "ROOT", "Run", "Site", "inventories", "lab", "on", "prove"]
+
 DATA = "/var/lib/postgresql/15/main"
 #: Seconds for one run of the playbook; it takes a tenth of that on a machine that does nothing else.
 PATIENCE = 900
 LIST_FOREIGN = "find /srv/foreign -printf '%p %i %s %T@ %U %m\\n' | sort"
-
-
-def lab(*words: str) -> None:
-    subprocess.run(["python", "molecule/shared/lab.py", *words], cwd=ROOT, check=True, stdin=subprocess.DEVNULL)
-
-
-def on(host: str, script: str, *, check: bool = True) -> str:
-    """What a script of root's prints on a host."""
-    done = subprocess.run(
-        ["python", "molecule/shared/lab.py", "ssh", host, "--", "sudo", "bash", "-s"],
-        input=script, cwd=ROOT, check=False, capture_output=True, text=True,
-    )  # fmt: skip
-    assert not check or done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.strip()
 
 
 class Run:
@@ -40,10 +32,9 @@ class Run:
 
     def __init__(self, folder: Path, *words: str) -> None:
         self._log = folder / f"site-{time.monotonic_ns()}.log"
-        inventories = [f"--inventory={path}" for path in os.environ["PGTANDEM_LAB_INVENTORY"].split(":")]
         with open(self._log, "w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
-                ["ansible-playbook", *inventories, "pgtandem.replication.site", *words],
+                ["ansible-playbook", *inventories(), "pgtandem.replication.site", *words],
                 cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
             )  # fmt: skip

@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 
-from seeding import DATA, ROOT, Site, lab, on, prove
+from seeding import DATA, ROOT, Site, inventories, lab, on, prove
 
 
 def test_the_controller_is_killed(site: Site) -> None:
@@ -92,7 +91,7 @@ def test_a_wrong_password_copies_nothing() -> None:
     arguments = json.dumps({"upstream_host": address, "upstream_password": "mistaken1Word"})
     done = subprocess.run(
         ["ansible", "pg2", "--become", "--module-name=pgtandem.replication.pg_basebackup",
-         f"--args={arguments}", *(f"--inventory={path}" for path in os.environ["PGTANDEM_LAB_INVENTORY"].split(":"))],
+         f"--args={arguments}", *inventories()],
         cwd=ROOT, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     said = " ".join((done.stdout + done.stderr).split())

@@ -18,7 +18,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "shared"))
 
-from steps import lab, on, playbook, playbook_command, psql, wait_until  # noqa: E402
+from steps import lab, on, playbook, playbook_command, psql, wait_until
 
 HOSTS = ("pg1", "pg2", "pg3", "pg4")
 pytestmark = pytest.mark.skipif(

@@ -20,7 +20,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "shared"))
 
-from steps import inventories, on, playbook, psql, wait_until  # noqa: E402
+from steps import inventories, on, playbook, psql, wait_until
 
 STANDBYS = ("pg2", "pg3", "pg4")
 HOSTS = ("pg1", *STANDBYS)

@@ -6,49 +6,21 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import time
+import sys
 import typing as t
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "shared"))
+
+from steps import on, playbook
+from steps import psql as sql
+from steps import wait_until as wait_for
+
 HOSTS = ("pg1", "pg2", "pg3")
 #: What a copy or a restart would change: when the data directory was made, and when the server was started.
 SAME = "stat -c '%i %w' /var/lib/postgresql/15/main/PG_VERSION; head -3 /var/lib/postgresql/15/main/postmaster.pid"
-
-
-def on(host: str, script: str, *, check: bool = True) -> str:
-    """What a script of root's prints on a host."""
-    done = subprocess.run(
-        ["python", "molecule/shared/lab.py", "ssh", host, "--", "sudo", "bash", "-s"],
-        input=script, cwd=ROOT, check=False, capture_output=True, text=True,
-    )  # fmt: skip
-    assert not check or done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.strip()
-
-
-def sql(host: str, statement: str) -> str:
-    return on(host, f"runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 <<'END'\n{statement}\nEND")
-
-
-class Said(t.NamedTuple):
-    """How a playbook ended, and what it said, without the breaks that YAML makes in long lines."""
-
-    returncode: int
-    text: str
-
-
-def playbook(name: str, *words: str) -> Said:
-    inventories = [f"--inventory={path}" for path in os.environ["PGTANDEM_LAB_INVENTORY"].split(":")]
-    done = subprocess.run(
-        ["ansible-playbook", *inventories, f"pgtandem.replication.{name}", *words],
-        cwd=ROOT, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"},
-    )  # fmt: skip
-    return Said(done.returncode, " ".join(done.stdout.split()))
 
 
 def members() -> dict[str, dict[str, t.Any]]:
@@ -56,11 +28,9 @@ def members() -> dict[str, dict[str, t.Any]]:
     return {member["Member"]: member for member in json.loads(said)}
 
 
-def wait_until(condition: t.Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, on("pg1", "patronictl -c /etc/patroni/15-main.yml list", check=False)
-        time.sleep(1)
+def wait_until(condition: t.Callable[[], object], seconds: float = 60) -> None:
+    listed = "patronictl -c /etc/patroni/15-main.yml list"
+    wait_for(condition, seconds, what=lambda: on("pg1", listed, check=False))
 
 
 def rows_of(host: str) -> str:

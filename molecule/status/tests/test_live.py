@@ -24,9 +24,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "tests" / "testinfra"))
+sys.path[:0] = [str(ROOT / "tests" / "testinfra"), str(ROOT / "molecule" / "shared")]
 
 from outside import Node, eventually
+from steps import inventories, lab
 
 MONITOR = "m0nitor Word"
 NAMES = ("pg1", "pg2", "pg3", "pg4")
@@ -34,15 +35,10 @@ STREAMING = "select count(*) from pg_stat_wal_receiver where status = 'streaming
 stops = pytest.mark.stops
 
 
-def lab(*words: str) -> None:
-    subprocess.run(["python", "molecule/shared/lab.py", *words], cwd=ROOT, check=True, stdin=subprocess.DEVNULL)
-
-
 def play(name: str, *words: str) -> tuple[int, str]:
     """Run a playbook of the collection to its end."""
-    inventories = [f"--inventory={path}" for path in os.environ["PGTANDEM_LAB_INVENTORY"].split(":")]
     done = subprocess.run(
-        ["ansible-playbook", *inventories, f"pgtandem.replication.{name}", *words],
+        ["ansible-playbook", *inventories(), f"pgtandem.replication.{name}", *words],
         cwd=ROOT, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL,
         env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_TIMEOUT": "5"},
     )  # fmt: skip
@@ -195,7 +191,8 @@ def agrees(said: Said, inventory: dict[str, t.Any], alive: t.Sequence[str]) -> N
         assert {slot["slot_name"]: "t" if slot["active"] else "f" for slot in node["slots"]} == server.slots
         streams = name in upstreams
         if server.role == "standby":
-            assert node["connection"]["streaming"] == streams == (server.sender == upstreams.get(name) != None)  # noqa: E711
+            follows = upstreams.get(name) is not None and server.sender == upstreams[name]
+            assert node["connection"]["streaming"] == streams == follows
         if streams:
             kind = servers[upstreams[name]].followers[name]
             assert node["upstream"]["name"] == upstreams[name] == hosts[name][7]
