@@ -47,13 +47,14 @@ class Figures:
 def in_rounds(
     rounds: int, contenders: t.Mapping[str, t.Callable[[], None]], after: t.Callable[[int], None], minutes: float = 1e6
 ) -> None:
-    """Call each in turn, and all of them again: A B C A B C. One after the other, since they share the machine.
+    """Call each in turn, and all of them again the other way round: A B C C B A, so that none is always the first.
 
     C(after) each of them, with the round's number, the figures may be shown. No round is begun after so many minutes.
     """
     end = time.monotonic() + 60 * minutes
     for number in range(1, rounds + 1):
-        for name, contender in contenders.items():
+        turns = list(contenders.items())
+        for name, contender in turns if number % 2 else reversed(turns):
             print(f"round {number}: {name} (load {os.getloadavg()[0]:.1f})", flush=True)
             contender()
             # Also an interrupted run has figures to show.
