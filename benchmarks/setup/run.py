@@ -13,7 +13,7 @@ import typing as t
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "shared"))
-from figures import Figures, in_rounds, shown, table, times, write_section
+from figures import Figures, goals, in_rounds, shown, table, times, write_section
 from hosts import (
     BIN,
     LAB,
@@ -163,7 +163,20 @@ def report(figures: Figures, trips: t.Mapping[str, str], left: t.Mapping[str, in
         rows.append([*row, trips[who], str(left[who])])
     head = ["way", "first run, s", "the collection's to it", "processor, s", "ratio"]
     head += ["no-change run, s", "the collection's to it", "processor, s", "ratio", "SSH calls", "changed"]
-    return table(head, rows)
+
+    def to(mine: str, other: str, mode: str) -> float:
+        return figures.ratio((mine, mode, "seconds"), (other, mode, "seconds"))
+
+    return table(head, rows) + goals(
+        [
+            ("first run to the bare commands", 4, to("collection", "bare", "first")),
+            ("the same with Mitogen", 2.5, to("mitogen", "bare", "first")),
+            ("first run to the hand-written playbook", 1 / 3, to("collection", "handwritten", "first")),
+            ("no-change run to the hand-written playbook", 1 / 4, to("collection", "handwritten", "again")),
+            ("the same with Mitogen", 1 / 4, to("mitogen", "handwritten", "again")),
+            ("remote module runs a host, no change", 5, float(trips.get("collection", "nan"))),
+        ]
+    )
 
 
 if __name__ == "__main__":

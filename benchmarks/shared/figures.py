@@ -79,6 +79,15 @@ def table(head: t.Sequence[str], rows: t.Iterable[t.Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def goals(rows: t.Iterable[tuple[str, float, float]]) -> str:
+    """A table of goals: in words, the most that it may be, what was measured."""
+    lines = []
+    for text, most, value in rows:
+        verdict = "-" if math.isnan(value) else "met" if value <= most else f"missed by {100 * (value / most - 1):.0f}%"
+        lines.append([text, f"{most:.2f}", shown(value, 2), verdict])
+    return "\n\n" + table(["goal", "at most", "here", ""], lines)
+
+
 def write_section(name: str, text: str, page: Path = PAGE) -> None:
     """Put a subject's part into the page, between its two marks, and say when and on what it was measured."""
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
