@@ -37,6 +37,15 @@ def conflict(claim: Claim, noted: t.Mapping[str, t.Any]) -> bool:
     return same and noted.get("target") != claim.target
 
 
+def read_claim(host: Host) -> dict[str, t.Any] | None:
+    """Whose promotion was noted last on this host, away from which timeline."""
+    try:
+        noted = json.loads(host.files.read_text(f"{host.instance.data_directory}{CLAIM}") or "{}")
+        return {"target": str(noted["target"]), "timeline": int(noted["timeline"])}
+    except (PermissionError, ValueError, TypeError, KeyError):
+        return None
+
+
 def make_claim(host: Host, claim: Claim, *, check_mode: bool) -> dict[str, t.Any]:
     """Note the claim beside the data directory, unless another one stands there."""
     path = f"{host.instance.data_directory}{CLAIM}"

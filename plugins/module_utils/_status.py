@@ -19,6 +19,7 @@ import typing as t
 from enum import Enum
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._aside import read_journal
+from ansible_collections.pgtandem.replication.plugins.module_utils._claim import read_claim
 from ansible_collections.pgtandem.replication.plugins.module_utils._conf import last_values, parse_lines, read_settings
 from ansible_collections.pgtandem.replication.plugins.module_utils._control_data import ControlData
 from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import (
@@ -120,6 +121,7 @@ def empty_status() -> Status:
             "signal_files": [],
             "error": None,
             "set_aside": None,
+            "claim": None,
         },
         "control": None,
         "running": False,
@@ -469,7 +471,7 @@ def _fill_files(status: Status, host: Host) -> None:
     try:
         status["stale_settings"] = _stale_settings(host)
         status["configured"] = _configured(host)
-        status["data_directory"]["set_aside"] = _set_aside(host)
+        status["data_directory"].update(set_aside=_set_aside(host), claim=read_claim(host))
         status["patroni"] = _patroni(host)
         if status["role"] == "standby" and not (status["wal_receiver"] or {}).get("received_tli"):
             status["timeline"] = _timeline_followed(files, instance.data_directory, status)

@@ -287,6 +287,12 @@ replication:
               C(proven) since. Null where there is none.
           type: dict
           sample: {path: /var/lib/postgresql/15/main.pgtandem-aside, proven: false}
+        claim:
+          description:
+            - Which host a failover was last about to promote (C(target)), and away from which C(timeline), as
+              M(pgtandem.replication.pg_claim) noted it. Null where none did.
+          type: dict
+          sample: {target: pg2, timeline: 1}
         error:
           description: Why it could not be read.
           type: str

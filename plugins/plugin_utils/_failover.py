@@ -29,7 +29,9 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import
     state_of,
     system_of,
     unread,
+    why_unread,
 )
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._synchronous import wish_of
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._timelines import reached
 
 #: What a control file says of a server whose last WAL record it names.
@@ -189,11 +191,12 @@ def _with_a_primary(cluster: str, nodes: t.Sequence[Node], live: Node, wish: Wis
     name = live["name"]
     others = [node for node in nodes if node is not live]
     gone = [node for node in others if node["status"] is None or state_of(node) == "primary"]
-    promoted = bool(live["status"]["timeline_history"]) and "primary" not in live["groups"] and bool(gone)
+    promoted = bool(gone) and _was_promoted(live)
     if promoted and wish.target in ("", name):
         old = old_primary(others)
         return _failover(cluster, nodes, old, live, 0, exact=True, done=True)
-    if wish.will_fence and not promoted:
+    # A run beside this one may have promoted it a moment ago, and the fence was meant for the one before.
+    if wish.will_fence and not (promoted and "primary" not in live["groups"]):
         choice = _choose(cluster, nodes, wish)
         if isinstance(choice, Problem):
             return [choice]
@@ -214,6 +217,16 @@ def _with_a_primary(cluster: str, nodes: t.Sequence[Node], live: Node, wish: Wis
             advice,
         )
     ]
+
+
+def _was_promoted(live: Node) -> bool:
+    """Whether a primary is one by a failover: by the note of the run that promoted it, or against the inventory."""
+    forks = live["status"]["timeline_history"]
+    if not forks:
+        return False
+    claim = live["status"]["data_directory"].get("claim") or {}
+    last = max(fork["timeline"] for fork in forks)
+    return (claim.get("target"), claim.get("timeline")) == (live["name"], last) or "primary" not in live["groups"]
 
 
 def _signs_of_life(old: Node, wish: Wish) -> list[Problem]:
@@ -298,9 +311,21 @@ def _loss(nodes: t.Sequence[Node], old: Node | None, choice: Node) -> tuple[int,
 def _too_much(
     cluster: str, nodes: t.Sequence[Node], old: Node | None, choice: Node, wish: Wish, lost: int
 ) -> list[Problem]:
-    """A loss that another choice would not have needs the user's word."""
+    """A loss that another choice would not have, or that is not known of, needs the user's word."""
     if wish.accept_loss:
         return []
+    hidden = _hidden(nodes, old)
+    if hidden:
+        return [
+            Problem(
+                "less-wal",
+                tuple(node["name"] for node in hidden),
+                f"Commits of cluster {cluster!r} waited for standbys (pgtandem_synchronous), and "
+                f"{'; '.join(_out_of_sight(node) for node in hidden)}: what was acknowledged last may be there and "
+                "nowhere else.",
+                f"Make {named(hidden)} reachable and running, or say -e pgtandem_accept_loss=true.",
+            )
+        ]
     better = [node for node in _standbys(nodes) if _position(node) > _position(choice)]
     name = choice["name"]
     if better:
@@ -327,6 +352,28 @@ def _too_much(
             )
         ]
     return []
+
+
+def _hidden(nodes: t.Sequence[Node], old: Node | None) -> list[Node]:
+    """The standbys out of sight, where they are as many as a commit waited for: those may have been the ones."""
+    wish, _problems = wish_of(nodes[0]["synchronous"])
+    if wish.mode == "off":
+        return []
+    moved = next((node["name"] for node in nodes if "primary" in node["groups"]), None)
+    # A promoted host's place in the list is the inventory's primary's.
+    names = {*wish.standbys, moved} if old is not None and old["name"] in wish.standbys else {*wish.standbys}
+    hidden = [
+        node
+        for node in nodes
+        if node is not old
+        and (not wish.standbys or node["name"] in names)
+        and (node["status"] is None or (state_of(node) == "standby" and not runs(node)))
+    ]
+    return hidden if len(hidden) >= wish.number else []
+
+
+def _out_of_sight(node: Node) -> str:
+    return why_unread(node) if node["status"] is None else f"{node['name']} does not run ({described(node)})"
 
 
 def _failover(

@@ -90,6 +90,23 @@ def test_what_an_earlier_run_promoted_is_gone_on_with() -> None:
         assert isinstance(found, Failover) and found.done and found.target["name"] == "pg2"
 
 
+def test_the_inventorys_primary_that_was_promoted_again_is_gone_on_with_by_the_note_of_it() -> None:
+    """Roles have changed twice, and the inventory is as it was."""
+    back = promoted("pg1")
+    back["groups"] = ["primary"]
+    nodes = [back, dict(host("pg2"), unread_reason="gone"), standby("pg3")]
+    assert isinstance(takeover("main", nodes, Wish()), list)
+    back["status"]["data_directory"]["claim"] = {"target": "pg1", "timeline": 1}
+    found = takeover("main", nodes, Wish())
+    assert isinstance(found, Failover) and found.done
+    # Named and fenced, another one may follow it all the same.
+    found = takeover("main", nodes, Wish("pg3", will_fence=True))
+    assert isinstance(found, Failover) and not found.done and found.target["name"] == "pg3"
+    assert isinstance(takeover("main", [dead(), promoted("pg2"), standby("pg3")], Wish("pg3", will_fence=True)), list)
+    back["status"]["data_directory"]["claim"] = {"target": "pg1", "timeline": 0}
+    assert isinstance(takeover("main", nodes, Wish()), list)
+
+
 @pytest.mark.parametrize(
     ("nodes", "wish", "problem"),
     [
@@ -113,6 +130,32 @@ def test_what_an_earlier_run_promoted_is_gone_on_with() -> None:
 def test_why_nobody_does(nodes: list[Node], wish: Wish, problem: str) -> None:
     found = takeover("main", nodes, wish)
     assert isinstance(found, list) and [one.id for one in found] == [problem], found
+
+
+@pytest.mark.parametrize(
+    ("said", "gone", "hidden"),
+    [
+        pytest.param({}, ["pg4"], False, id="nobody is waited for"),
+        pytest.param({"mode": "any"}, [], False, id="all are there"),
+        pytest.param({"mode": "any"}, ["pg4"], True, id="it may have the last commit alone"),
+        pytest.param({"mode": "any", "count": 2}, ["pg4"], False, id="another one has it too"),
+        pytest.param({"mode": "first", "standbys": ["pg2", "pg3"]}, ["pg4"], False, id="it is not in the list"),
+        pytest.param({"mode": "first", "standbys": ["pg2", "pg3"]}, ["pg3"], True, id="it is"),
+    ],
+)
+def test_what_only_an_unread_host_may_have(said: dict[str, object], gone: list[str], hidden: bool) -> None:
+    names = ("pg2", "pg3", "pg4")
+    nodes = [dead(), *(host(name) if name in gone else standby(name) for name in names)]
+    for node in nodes:
+        node["synchronous"] = said
+    found = takeover("main", nodes, Wish())
+    assert isinstance(found, list) == hidden, found
+    if isinstance(found, list):
+        assert [one.id for one in found] == ["less-wal"] and gone[0] in found[0].evidence
+        assert isinstance(takeover("main", nodes, Wish(accept_loss=True)), Failover)
+        nodes[names.index(gone[0]) + 1] = dict(standby(gone[0], running=False), synchronous=said)
+        found = takeover("main", nodes, Wish())
+        assert isinstance(found, list) and "does not run" in found[0].evidence
 
 
 def test_slots_and_who_has_to_come_back() -> None:
