@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name) for name in ("tests/integration", "benchmarks/shared")]
 from conftest import BIN_DIRECTORIES, Cluster, free_port, run_module, server_account
-from figures import Figures, in_rounds, shown, table, times, write_section
+from figures import Figures, goals, in_rounds, shown, table, times, write_section
 
 
 def main() -> None:
@@ -80,6 +80,7 @@ def measure(cluster: Cluster, options: argparse.Namespace) -> None:
             [text, shown(figures.median(key), 2), times(figures.ratio((key,), ("bare",)))] for key, text in what.items()
         ]
         text = f"{options.gigabytes:g} GB, the same options, loopback.\n\n" + table(["way", "s", "to bare"], rows)
+        text += goals([("the module's job to the bare program", 1.03, figures.ratio(("job",), ("bare",)))])
         print(text) if options.no_page else write_section("basebackup", text)
 
     in_rounds(options.rounds, turns, show, options.minutes)

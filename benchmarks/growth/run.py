@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "shared"))
-from figures import Figures, in_rounds, shown, table, times, write_section
+from figures import Figures, goals, in_rounds, shown, table, times, write_section
 from hosts import addresses, changed, cluster, on_hosts, play
 
 SITE = "pgtandem.replication.site"
@@ -81,7 +81,15 @@ def report(figures: Figures, sizes: list[int]) -> str:
         rows.append([*row, shown(max(figures[size, "again", "memory"], default=float("nan")), 0)])
     head = ["standbys", "first run, s", f"to {sizes[0]}", "processor, s", "of it the controller"]
     head += ["no-change run, s", f"to {sizes[0]}", "processor, s", "of it the controller", "controller's memory, MB"]
-    return table(head, rows)
+    least, most = sizes[0], sizes[-1]
+    wall = figures.ratio((most, "again", "seconds"), (least, "again", "seconds"))
+    memory = figures.ratio((most, "again", "memory"), (least, "again", "memory"))
+    return table(head, rows) + goals(
+        [
+            (f"no-change run on {most} standbys to {least}", 3, wall),
+            (f"the controller's memory with {most} to {least}", 1.25, memory),
+        ]
+    )
 
 
 if __name__ == "__main__":

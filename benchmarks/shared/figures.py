@@ -47,13 +47,14 @@ class Figures:
 def in_rounds(
     rounds: int, contenders: t.Mapping[str, t.Callable[[], None]], after: t.Callable[[int], None], minutes: float = 1e6
 ) -> None:
-    """Call each in turn, and all of them again: A B C A B C. One after the other, since they share the machine.
+    """Call each in turn, and all of them again the other way round: A B C C B A, so that none is always the first.
 
     C(after) each of them, with the round's number, the figures may be shown. No round is begun after so many minutes.
     """
     end = time.monotonic() + 60 * minutes
     for number in range(1, rounds + 1):
-        for name, contender in contenders.items():
+        turns = list(contenders.items())
+        for name, contender in turns if number % 2 else reversed(turns):
             print(f"round {number}: {name} (load {os.getloadavg()[0]:.1f})", flush=True)
             contender()
             # Also an interrupted run has figures to show.
@@ -76,6 +77,15 @@ def table(head: t.Sequence[str], rows: t.Iterable[t.Sequence[str]]) -> str:
     """A table of Markdown; all columns but the first are right-aligned."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def goals(rows: t.Iterable[tuple[str, float, float]]) -> str:
+    """A table of goals: in words, the most that it may be, what was measured."""
+    lines = []
+    for text, most, value in rows:
+        verdict = "-" if math.isnan(value) else "met" if value <= most else f"missed by {100 * (value / most - 1):.0f}%"
+        lines.append([text, f"{most:.2f}", shown(value, 2), verdict])
+    return "\n\n" + table(["goal", "at most", "here", ""], lines)
 
 
 def write_section(name: str, text: str, page: Path = PAGE) -> None:

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import tempfile
+import threading
 import time
 import typing as t
 from pathlib import Path
@@ -32,6 +33,10 @@ SETTINGS = {
     "ANSIBLE_DEPRECATION_WARNINGS": "0",
     "LC_ALL": "C.UTF-8",
 }
+
+
+#: Seconds after which a run counts as one that does not come to its end.
+LIMIT = 300.0
 
 
 class Cost(t.NamedTuple):
@@ -114,7 +119,7 @@ def on_hosts(names: t.Iterable[str], script: str) -> None:
 
 
 def measured(argv: t.Sequence[str | Path], names: t.Collection[str], **environment: str) -> Cost:
-    """Run a program to its end; whatever it starts here counts for the controller. It has to succeed."""
+    """Run a program to its end; whatever it starts here counts for the controller. It has to succeed, within LIMIT."""
     with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
         before, start = processor_seconds(names), time.monotonic()
         process = subprocess.Popen(
@@ -127,7 +132,10 @@ def measured(argv: t.Sequence[str | Path], names: t.Collection[str], **environme
                 **environment,
             },
         )
+        limit = threading.Timer(LIMIT, process.kill)
+        limit.start()
         _pid, status, usage = os.wait4(process.pid, 0)
+        limit.cancel()
         seconds = time.monotonic() - start
         process.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)

@@ -48,7 +48,7 @@ class Failed(Exception):
 def on(host: str, command: str, *, user: str = "root", check: bool = True) -> str:
     """Run a command of the shell on a host."""
     config = os.path.join(os.environ["PGTANDEM_LAB_DIRECTORY"], "ssh_config")
-    words = ["ssh", "-F", config, host, shlex.join(["sudo", "-iu", user, "sh", "-c", command])]
+    words = ["ssh", "-F", config, host, shlex.join(["sudo", "-Hu", user, "sh", "-c", f"cd; {command}"])]
     done = subprocess.run(words, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if check and done.returncode != 0:
         raise Failed(f"{host}: {command[:200]}: {done.stdout[-500:]}{done.stderr[-1500:]}")
@@ -62,7 +62,9 @@ def addresses() -> dict[str, str]:
         words += ["--inventory", source]
     done = subprocess.run(words, check=True, capture_output=True, text=True)
     variables = json.loads(done.stdout)["_meta"]["hostvars"]
-    return {name: variables[name]["ansible_host"] for name in ("pg1", "pg2", "pg3")}
+    # A value that came out of a template is wrapped.
+    said = {name: variables[name]["ansible_host"] for name in ("pg1", "pg2", "pg3")}
+    return {name: place["__ansible_unsafe"] if isinstance(place, dict) else place for name, place in said.items()}
 
 
 class Tool(abc.ABC):
@@ -282,6 +284,7 @@ class Load:
 
     def __init__(self, tool: Tool, clients: int) -> None:
         self._tool, self._clients = tool, clients
+        self._unit = f"bench-load-{time.monotonic_ns()}"
 
     @property
     def _where(self) -> str:
@@ -297,12 +300,17 @@ class Load:
     def __enter__(self) -> Load:
         if self._clients:
             loop = f"while :; do {BIN}/pgbench -n -c {self._clients} -T 3600 {self._where}; sleep 0.1; done"
-            on("pg3", f"systemd-run --quiet --unit=bench-load --uid=postgres sh -c {shlex.quote(loop)}")
+            # In a container of a host with cgroups of version 1, systemd does not see that a unit is empty.
+            on(
+                "pg3",
+                f"systemd-run --quiet --collect --unit={self._unit} --uid=postgres --property=TimeoutStopSec=1 "
+                f"sh -c {shlex.quote(loop)}",
+            )
         return self
 
     def __exit__(self, *_unused: object) -> None:
         if self._clients:
-            on("pg3", "systemctl stop bench-load; systemctl reset-failed bench-load", check=False)
+            on("pg3", f"systemctl stop {self._unit}", check=False)
 
 
 def one_round(tool: Tool, clients: int) -> dict[str, t.Any]:
@@ -341,6 +349,14 @@ def one_round(tool: Tool, clients: int) -> dict[str, t.Any]:
 Results = t.Dict[str, t.Dict[int, t.List[t.Dict[str, t.Any]]]]
 
 
+def earlier(path: pathlib.Path | None) -> Results:
+    """The rounds that a file has already; on a machine that is quiet only now and then they are taken bit by bit."""
+    if path is None or not path.exists():
+        return {}
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    return {name: {int(clients): rounds for clients, rounds in loads.items()} for name, loads in kept.items()}
+
+
 def rows_of(results: Results) -> list[list[str]]:
     """Medians, and the best and the worst."""
     lines = []
@@ -360,12 +376,13 @@ def rows_of(results: Results) -> list[list[str]]:
                     f"{min(pauses)} to {max(pauses)}",
                     f"{hiccup:.0f}",
                     f"{command:.1f}",
+                    f"{min(one['load'] for one in found)} to {max(one['load'] for one in found)}",
                 ]
             )
     return lines
 
 
-HEAD = ["way", "rounds", "median pause, ms", "least to most, ms", "usual hiccup, ms", "command, s"]
+HEAD = ["way", "rounds", "median pause, ms", "least to most, ms", "usual hiccup, ms", "command, s", "load"]
 
 
 def main() -> None:
@@ -377,7 +394,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="begin no round after so long")
     parser.add_argument("--set-up", action="store_true", help="only install the other tools and make their clusters")
     parser.add_argument("--no-page", action="store_true", help="print only")
-    parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--json", type=pathlib.Path, help="keep every round in this file, beside those that it has")
     arguments = parser.parse_args()
     places = addresses()
     tools = [TOOLS[name](places) for name in arguments.tools]
@@ -387,7 +404,7 @@ def main() -> None:
             Load(tool, clients).prepare()
     if arguments.set_up:
         return
-    results: Results = {}
+    results = earlier(arguments.json)
 
     def contender(tool: Tool, clients: int) -> None:
         found = one_round(tool, clients)

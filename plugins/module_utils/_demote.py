@@ -59,7 +59,11 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._status_queri
     current_position_statement,
     write_statement,
 )
-from ansible_collections.pgtandem.replication.plugins.module_utils._upstream_login import check_login, log_in
+from ansible_collections.pgtandem.replication.plugins.module_utils._upstream_login import (
+    NOTICE_SOON,
+    check_login,
+    log_in,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import supports
 from ansible_collections.pgtandem.replication.plugins.module_utils._waiter import GO, HELLO, checked_token
 
@@ -354,7 +358,8 @@ def _step_down(
         _write(host, changes)
         try:
             if request.token:
-                stack.enter_context(log_in(host, request.upstream, GO + request.token))
+                # The token must not outlive who shows it: where this fails half-way, or the host dies, it is soon gone.
+                stack.enter_context(log_in(host, request.upstream, GO + request.token, NOTICE_SOON))
         except ReplicationError as error:
             # Nobody was told to shut down, so nobody has seen the end of this server's WAL.
             _take_back(host, changes)

@@ -74,8 +74,9 @@ def _make_way(
     others = others_in(host, moves)
     if others:
         raise ReplicationError(
-            f"Nothing was changed: {', '.join(others[:3])} would go with {host.instance.data_directory}, and this "
-            "server did not put that there; it may be another server's tablespace. Move it elsewhere and run again."
+            f"Nothing was changed: {', '.join(others[:3])} would go with {host.instance.data_directory}, and "
+            "this server did not put that there; it may be another server's tablespace. Move it elsewhere and run "
+            "again."
         )
     room = preflight_of_replacing(host, request, {move.path for move in moves})
     against = why_not(moves) or ("; ".join(room) if room else None)

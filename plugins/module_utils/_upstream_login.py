@@ -21,17 +21,23 @@ if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
 
-def _target(host: Host, upstream: Upstream, name: str) -> Target:
+#: Has the other server notice within seconds that this host is gone, where it would take hours otherwise.
+NOTICE_SOON = "-c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3"
+
+
+def _target(host: Host, upstream: Upstream, name: str, settings: str) -> Target:
     options = dict(upstream.options, application_name=name)
+    if settings:
+        options["options"] = f"{options.get('options', '')} {settings}".strip()
     if supports(host.instance.version, "passfile_in_conninfo"):
         options["passfile"] = passfile_path(host)
     return Target(host=upstream.host, port=upstream.port, user=upstream.user, options=options)
 
 
-def log_in(host: Host, upstream: Upstream, name: str) -> ReplicationSession:
-    """Log in under a name; a refusal is told with the server's own words and what to do."""
+def log_in(host: Host, upstream: Upstream, name: str, settings: str = "") -> ReplicationSession:
+    """Log in under a name, with settings of the session; a refusal is told in the server's words, with what to do."""
     try:
-        return ReplicationSession(_target(host, upstream, name))
+        return ReplicationSession(_target(host, upstream, name, settings))
     except DatabaseError as error:
         raise DatabaseError(
             f"This host could not follow {upstream.host}:{upstream.port}: it cannot log in there for replication as "

@@ -72,7 +72,8 @@ TICK = 0.004
 #: Seconds for which the received WAL must stand still, without a WAL receiver, until what is not replayed yet is left
 #: to the promotion, which replays it first.
 STILL = 0.2
-#: Seconds that a token is believed in which is still shown: a connection to a dead host may look alive for long.
+#: Seconds that a token is believed in which is still shown. The keepalives of that connection end it some seconds after
+#: its host has died; this is for what they do not see.
 LONGEST = 600.0
 _RECORD_BYTES = 2048
 

@@ -164,6 +164,45 @@ options:
     description: How many seconds a start or a stop of the server may take.
     type: int
     default: 300
+  role:
+    description:
+      - Whether the role O(replication_user) is seen to as well, as M(pgtandem.replication.pg_replication_role) does it
+        with C(rewind).
+    type: bool
+    default: false
+  slots:
+    description: Physical slots that are to be there as well, as M(pgtandem.replication.pg_replication_slot) makes them.
+    type: list
+    elements: str
+    default: []
+  look:
+    description:
+      - After all that, look once at the instance, as M(pgtandem.replication.pg_replication_status) does, and return
+        that. What is not as it is expected here is told and fails nothing. Of a standby the role and O(upstream) are
+        expected too. In check mode this is left out where something would change.
+    type: dict
+    suboptions:
+      write_position:
+        description: On a primary, write a record that changes no data, and return where it ends.
+        type: bool
+        default: false
+      sizes:
+        description: Measure what a base backup would copy.
+        type: bool
+        default: false
+      standbys:
+        description: Expect WAL senders that stream to standbys of these names.
+        type: list
+        elements: str
+      streaming:
+        description: Expect that the WAL receiver streams.
+        type: bool
+      replayed_lsn:
+        description: Expect that this position is replayed.
+        type: str
+      received_lsn:
+        description: Expect that this position is received.
+        type: str
 extends_documentation_fragment:
   - pgtandem.replication.instance
   - pgtandem.replication.tls
@@ -242,6 +281,26 @@ floors:
   returned: success
   type: dict
   sample: {max_connections: 100}
+role:
+  description: As of M(pgtandem.replication.pg_replication_role).
+  returned: with O(role)
+  type: dict
+  sample: {name: replica, exists: true, login: true, replication: true}
+replication:
+  description: As RV(pgtandem.replication.pg_replication_status#module:replication).
+  returned: with O(look)
+  type: dict
+unmet:
+  description: As RV(pgtandem.replication.pg_replication_status#module:unmet).
+  returned: with O(look)
+  type: list
+  elements: str
+  sample: []
+proven:
+  description: Whether all was as expected, nothing was changed and nothing waits for a restart.
+  returned: with O(look)
+  type: bool
+  sample: true
 restart_needed:
   description: Parameters that wait for a restart, without O(restart) or in check mode.
   returned: success
@@ -252,6 +311,8 @@ restart_needed:
 
 import typing as t
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._also import do_also
+from ansible_collections.pgtandem.replication.plugins.module_utils._also import options as also_options
 from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import (
     login_from,
     login_options,
@@ -317,7 +378,8 @@ def request_from(parameters: t.Mapping[str, t.Any]) -> InstanceRequest:
 
 def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
     """Bring the instance into the state that the parameters describe."""
-    if module.params["state"] == "stopped":
+    stops = module.params["state"] == "stopped"
+    if stops:
         result, report = stop_instance(host, timeout=module.params["timeout"], check_mode=module.check_mode)
     else:
         request = request_from(module.params)
@@ -331,6 +393,8 @@ def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
     result.update(changed=bool(report.actions), actions=report.actions)
     if module._diff and report.diff:
         result["diff"] = report.diff
+    if not stops:
+        do_also(host, module, login_from(module.params), result)
     return result
 
 
@@ -341,6 +405,7 @@ def main() -> None:
         dict(
             login_options(),
             **tls_options(),
+            **also_options(),
             state={"type": "str", "choices": ["started", "stopped"], "default": "started"},
             upstream={
                 "type": "dict",

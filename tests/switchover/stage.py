@@ -117,11 +117,11 @@ class Stage:
         )
         return str(done.stdout.strip()) if done.rc == 0 else ""
 
-    def sound(self, primary: str) -> None:
+    def sound(self, primary: str, *, seconds: float = 60) -> None:
         """Who is the primary, everybody else streams from it through a slot of its own, and there is no other slot."""
         assert self.primary() == primary
         others = " ".join(sorted(set(NAMES) - {primary}))
-        assert eventually(lambda: self.followers(primary) == others, seconds=60), self.ask(
+        assert eventually(lambda: self.followers(primary) == others, seconds=seconds), self.ask(
             primary, "select application_name, state from pg_stat_replication"
         )
         assert {name: self.slots(name) for name in NAMES} == {name: others if name == primary else "" for name in NAMES}
@@ -143,7 +143,7 @@ class Stage:
         with contextlib.suppress(AssertionError):
             primary = self.primary()
             if primary:
-                self.sound(primary)
+                self.sound(primary, seconds=10)
                 return
         target = self.primary() or "pg1"
         outcome = self.switch(target)

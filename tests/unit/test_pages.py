@@ -1,14 +1,16 @@
 # Copyright (c) 2026, the pgtandem authors
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What one can paste from a page: inventories pass the gate's checks, variables and modules their specifications.
+"""What one can paste from a page: inventories pass the gate's checks, variables and modules their specifications, and
+every command is run somewhere.
 
-tests/integration/test_commands.py has the commands.
+tests/integration/test_commands.py has those of ansible-playbook.
 """
 
 from __future__ import annotations
 
 import copy
+import re
 import typing as t
 
 import pytest
@@ -20,7 +22,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_ch
 )
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import node_from
 from test_collection import COLLECTION, MODULES, module_arguments, tasks_in, without_templates
-from test_documentation import OPTIONS, PATRONI_OPTIONS, YAML_BLOCKS, Fence, Loader, shown
+from test_documentation import OPTIONS, PAGES, PATRONI_OPTIONS, ROOT, YAML_BLOCKS, Fence, Loader, fences, shown, text_of
 
 Values = dict[str, t.Any]
 
@@ -100,3 +102,52 @@ def test_there_is_something_to_validate() -> None:
     assert len(WITH_VARIABLES) > 15
     assert len(INVENTORIES) >= 4
     assert len(WITH_MODULES) >= 2
+
+
+# --- Commands ---
+
+#: Commands that something else runs: how they begin, where that is, and its words for them.
+ELSEWHERE = {
+    "ansible-galaxy collection build": ("tests/run-galaxy-importer", "collection build"),
+    "ansible-galaxy collection install": ("tests/run-galaxy-importer", "collection install"),
+    "ansible-galaxy collection publish": ("docs/releasing.md", "to Galaxy, which nobody does for a test"),
+    "ANSIBLE_COLLECTIONS_PATH=collections ansible-playbook": ("tests/run-galaxy-importer", "--syntax-check"),
+    "ansible-vault create": ("ansible-core", "opens an editor"),
+    "cat > changelogs/fragments/": ("CONTRIBUTING.md", "a first change"),
+    "minor_changes:": ("CONTRIBUTING.md", "a first change"),
+    "- site.yml - ": ("CONTRIBUTING.md", "a first change"),
+    "END": ("CONTRIBUTING.md", "a first change"),
+    "cd ": ("", ""),
+    "git ": ("", ""),
+    # tests/unit/test_documentation.py looks whether the targets exist.
+    "make": ("tests/unit/test_documentation.py", "test_make_targets_in_a_page_exist"),
+    # With a scenario that is there; below.
+    "molecule/run ": ("molecule/run", "molecule test of the scenario"),
+    "patronictl ": ("molecule/patroni/tests/test_handover.py", "patronictl -c /etc/patroni/15-main.yml"),
+    # tests/integration/test_commands.py, test_the_readmes_look_at_the_demo
+    "psql=": ("", ""),
+    "$psql ": ("", ""),
+    "ps -e ": ("", ""),
+}
+
+
+def commands() -> list[tuple[str, str]]:
+    """Each line that is for a shell, with its page; what a backslash continues is one."""
+    blocks = [fence for page in PAGES for fence in fences(page) if fence.language == "sh"]
+    lines = [
+        (shown(block.page), line.strip()) for block in blocks for line in block.text.replace("\\\n", " ").splitlines()
+    ]
+    return [(page, line) for page, line in lines if line]
+
+
+def test_every_command_is_run_somewhere() -> None:
+    for page, line in commands():
+        if line.startswith(("ansible-playbook ", "cd playbooks && ")):
+            continue
+        begin = next((begin for begin in ELSEWHERE if line.startswith(begin)), None)
+        assert begin is not None, f"{page}: say in ELSEWHERE what runs `{line}`"
+        place, words = ELSEWHERE[begin]
+        if place and (ROOT / place).suffix != ".md" and (ROOT / place).exists():
+            assert words in text_of(ROOT / place), f"{place} does not run `{line}` any more"
+        for scenario in re.findall(r"molecule/run (\w+)", line):
+            assert (ROOT / "molecule" / scenario / "molecule.yml").exists(), f"{page}: there is no scenario {scenario}"
