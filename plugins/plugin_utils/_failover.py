@@ -362,11 +362,13 @@ def _hidden(nodes: t.Sequence[Node], old: Node | None) -> list[Node]:
     moved = next((node["name"] for node in nodes if "primary" in node["groups"]), None)
     # A promoted host's place in the list is the inventory's primary's.
     names = {*wish.standbys, moved} if old is not None and old["name"] in wish.standbys else {*wish.standbys}
+    # Without a list all that follow the primary itself are waited for.
+    above = ("", moved, old["name"] if old else "")
     hidden = [
         node
         for node in nodes
         if node is not old
-        and (not wish.standbys or node["name"] in names)
+        and (node["name"] in names if wish.standbys else node["upstream"] in above)
         and (node["status"] is None or (state_of(node) == "standby" and not runs(node)))
     ]
     return hidden if len(hidden) >= wish.number else []

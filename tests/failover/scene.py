@@ -13,7 +13,7 @@ import sys
 import typing as t
 
 from outside import Node, eventually
-from runs import LAB, Outcome, Run
+from runs import CHECKOUT, Outcome, Run, lab
 from stage import NAMES, Stage
 from writer import acknowledged
 
@@ -79,17 +79,17 @@ class Scene(Stage):
         """A host comes back."""
         return self.played("rejoin", "--limit", name, *STOP, *arguments)
 
-    def quiet(self) -> None:
-        """A run of site.yml changes nothing, with the old inventory and with one that has the roles as they are."""
+    def quiet_as_they_are(self) -> None:
+        """A run of site.yml changes nothing with an inventory that has the roles as they are now."""
         primary = self.primary()
         path = self.folder / "roles.json"
-        others = dict.fromkeys(sorted(set(NAMES) - {primary}), {})
+        others: dict[str, dict[str, str]] = {name: {} for name in NAMES if name != primary}
         groups = {"now_primary": {"hosts": {primary: {}}}, "now_standby": {"hosts": others}}
         path.write_text(json.dumps(groups), encoding="utf-8")
         named = ("pgtandem_primary_group=now_primary", "pgtandem_standby_group=now_standby")
         updated = [word for name in (*named, "pgtandem_on_role_change=fail") for word in ("-e", name)]
-        for outcome in (self.played("site"), self.played("site", *updated, inventories=[str(path)])):
-            assert outcome.counted("changed") == 0, outcome.text
+        outcome = self.played("site", *updated, inventories=[str(path)])
+        assert outcome.counted("changed") == 0, outcome.text
 
     # --- what is there ---
 
@@ -106,14 +106,6 @@ class Scene(Stage):
         found = [name for name in self.primaries() if name in names]
         assert len(found) == 1, found
         return found[0]
-
-    def followed_by(self, primary: str) -> str:
-        """Who streams from a host."""
-        return self.ask(
-            primary,
-            "select string_agg(application_name, ' ' order by application_name) from pg_stat_replication "
-            "where state = 'streaming'",
-        )
 
     def others(self) -> tuple[str, list[str]]:
         """The primary, and its standbys."""
@@ -149,7 +141,7 @@ class Scene(Stage):
         primary = max(living, key=self.timeline)
         # Another primary first: as long as there are two, nobody knows whom the others are to follow.
         for name in sorted(set(NAMES) - {primary}, key=lambda one: one not in living):
-            if name in living or name not in self.followed_by(primary).split():
+            if name in living or name not in self.followers(primary).split():
                 self.rejoined(name)
         self.sound(primary)
 
@@ -169,7 +161,7 @@ class Scene(Stage):
             "user=app dbname=postgres target_session_attrs=read-write connect_timeout=2 sslmode=disable "
             "tcp_user_timeout=2000 keepalives_idle=1 keepalives_interval=1 keepalives_count=2"
         )
-        writer = LAB.parents[2] / "benchmarks/switchover/writer.py"
+        writer = CHECKOUT / "benchmarks/switchover/writer.py"
         self.client = subprocess.Popen(
             [sys.executable, str(writer), str(self.notes), conninfo], stdin=subprocess.DEVNULL
         )
@@ -186,11 +178,11 @@ class Scene(Stage):
     def power_off(self, name: str) -> None:
         """Take a host's power away."""
         self.down.add(name)
-        self.lab("kill", name)
+        lab("kill", name)
 
     def power_on(self, name: str) -> None:
         """Give it back; its server starts with it."""
-        self.lab("start", name)
+        lab("start", name)
         self.down.discard(name)
 
     def kill_at(self, name: str, path: str) -> subprocess.Popen[str]:

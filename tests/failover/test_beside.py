@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-import pytest
+import typing as t
+
 from outside import eventually
 from scene import Scene
 
@@ -24,7 +25,7 @@ def received(scene: Scene, name: str) -> int:
     return int(scene.nodes[name].out("cat /sys/class/net/eth0/statistics/rx_bytes"))
 
 
-def test_a_rewind_is_quicker_than_a_copy(scene: Scene, record_property: pytest.RecordProperty) -> None:
+def test_a_rewind_is_quicker_than_a_copy(scene: Scene, record_property: t.Callable[[str, object], None]) -> None:
     primary = scene.primary()
     scene.nodes[primary].psql(FILL)
     lines = []

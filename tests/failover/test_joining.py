@@ -10,6 +10,7 @@ import time
 import typing as t
 
 from outside import eventually
+from runs import lab
 from scene import SPARE, Scene
 from stage import NAMES
 
@@ -73,12 +74,12 @@ def test_a_standby_joins_and_leaves_alive_or_dead(scene: Scene) -> None:
     again = scene.played("remove", *LEAVE, **more)
     assert again.counted("changed") == 0, again.text
     scene.quiet()
-    scene.lab("restart", SPARE)
+    lab("restart", SPARE)
     assert spare.host.run("test -e %s", f"{spare.data_directory}/postmaster.pid").rc != 0, "it started with its host"
 
     scene.played("site", **more)
     joined(scene, primary)
-    scene.lab("restart", SPARE)
+    lab("restart", SPARE)
     joined(scene, primary)
     scene.played("remove", *LEAVE, "-e", f"pgtandem_remove_data={SPARE}", **more)
     left(scene, primary)

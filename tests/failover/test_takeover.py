@@ -11,12 +11,11 @@ import sys
 
 import pytest
 from outside import eventually
-from runs import LAB
+from runs import LAB, lab
 from scene import STOP, Scene
 
 #: Tasks of a failover and of the rejoin after it; in each round one of each is killed when it begins.
 TASKS = [
-    ("See who could take over, and from whom", "Settle the topology before anything is touched"),
     ("Note whom this run promotes", "Have the upstream keep WAL for this host"),
     ("Promote the standby that was chosen", "Bring the data directory back to the primary's history"),
     ("Settle the topology before anything is touched", "Configure and start the standby"),
@@ -37,8 +36,8 @@ def test_a_failover_waits_until_the_primary_is_surely_dead(scene: Scene) -> None
     scene.refused("failover", "its server answers", "It may be serving clients")
     scene.cut(others[0], "controller")
     scene.refused("failover", "fewer than half")
-    scene.lab("heal", primary, "controller")
-    scene.lab("heal", others[0], "controller")
+    lab("heal", primary, "controller")
+    lab("heal", others[0], "controller")
     scene.sound(primary)
     scene.writes()
     scene.nothing_lost()
@@ -67,7 +66,7 @@ def test_the_primary_loses_its_power(scene: Scene) -> None:
     assert "what it wrote after its last message nobody can know" in outcome.said, outcome.text
     now = scene.primary_of(others)
     other = next(name for name in others if name != now)
-    assert scene.followed_by(now) == other
+    assert scene.followers(now) == other
     assert other in scene.ask(now, "show synchronous_standby_names")
     scene.writes()
     rows = scene.nothing_lost()
@@ -97,6 +96,7 @@ def test_the_primary_loses_its_power(scene: Scene) -> None:
     scene.writes()
     scene.nothing_lost()
     scene.quiet()
+    scene.quiet_as_they_are()
 
 
 def test_a_fence_takes_the_power_of_a_primary_that_answers(scene: Scene) -> None:
@@ -111,7 +111,6 @@ def test_a_fence_takes_the_power_of_a_primary_that_answers(scene: Scene) -> None
     scene.power_on(primary)
     scene.rejoined(primary)
     scene.sound(now)
-    scene.quiet()
 
 
 def test_a_standby_with_less_takes_over_only_by_the_users_word(scene: Scene) -> None:
@@ -126,16 +125,15 @@ def test_a_standby_with_less_takes_over_only_by_the_users_word(scene: Scene) -> 
     assert scene.primaries() == []
     scene.played("failover", *named, "-e", "pgtandem_accept_loss=true")
     assert scene.primary_of([less, more]) == less
-    assert scene.followed_by(less) == more
+    assert scene.followers(less) == more
     scene.writes()
     scene.forgiven |= scene.lost()
     assert scene.forgiven, "nothing was lost, so nothing was tried"
     scene.power_on(primary)
-    scene.lab("heal", primary, less)
+    lab("heal", primary, less)
     scene.rejoined(primary)
     scene.sound(less)
     scene.nothing_lost()
-    scene.quiet()
 
 
 @pytest.mark.parametrize(("task", "back"), TASKS)
@@ -205,4 +203,3 @@ def test_two_failovers_at_once_promote_one(scene: Scene) -> None:
     scene.rejoined(primary)
     scene.sound(now)
     scene.nothing_lost()
-    scene.quiet()

@@ -153,6 +153,8 @@ def test_what_only_an_unread_host_may_have(said: dict[str, object], gone: list[s
     if isinstance(found, list):
         assert [one.id for one in found] == ["less-wal"] and gone[0] in found[0].evidence
         assert isinstance(takeover("main", nodes, Wish(accept_loss=True)), Failover)
+        below = [dict(node, upstream="pg2") if node["name"] == gone[0] else node for node in nodes]
+        assert isinstance(takeover("main", below, Wish()), list) == bool(said.get("standbys"))
         nodes[names.index(gone[0]) + 1] = dict(standby(gone[0], running=False), synchronous=said)
         found = takeover("main", nodes, Wish())
         assert isinstance(found, list) and "does not run" in found[0].evidence
