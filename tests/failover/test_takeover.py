@@ -171,7 +171,8 @@ def test_a_rewind_dies_half_way(scene: Scene, what: str) -> None:
     scene.nodes[primary].psql(WRITE)
     scene.nodes[now].psql("drop table if exists since; create table since as select generate_series(1, 1000000) as n")
     copied = scene.data(primary, scene.ask(now, "select pg_relation_filepath('since')"))
-    watcher = scene.kill_at(primary, copied)
+    mark = f"{scene.nodes[primary].data_directory}.pgtandem-rewind/state.json"
+    watcher = scene.kill_at(primary, copied, mark)
     run = scene.begin("rejoin", "--limit", primary, *STOP)
     scene.killed(watcher)
     if what == "host":
