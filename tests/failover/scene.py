@@ -20,8 +20,8 @@ from writer import acknowledged
 SPARE = "pg4"
 #: A primary that is to come back may have to be stopped for it.
 STOP = ("-e", "pgtandem_stop_old_primary=true")
-#: Kills every program of a run on a host, pg_rewind among them, when a file is written there after another one; the host
-#: itself watches.
+#: Kills every program of a run on a host, pg_rewind among them, when a file is written there after another one; the
+#: host itself watches.
 KILLER = """
 import glob, os, signal, sys, time
 path, mark, began = sys.argv[1], sys.argv[2], time.time()
