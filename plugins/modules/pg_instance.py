@@ -302,7 +302,10 @@ proven:
   type: bool
   sample: true
 restart_needed:
-  description: Parameters that wait for a restart, without O(restart) or in check mode.
+  description:
+    - Parameters that wait for a restart, without O(restart) or in check mode.
+    - Without O(restart) also those that are to go lower and may not yet, since this standby has not replayed that its
+      primary has less; with it the module waits for that.
   returned: success
   type: list
   elements: str

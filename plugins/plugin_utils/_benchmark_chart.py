@@ -92,9 +92,9 @@ def bars(levels: t.Sequence[Row]) -> list[str]:
         for row in levels:
             value = row[key]
             eighths = round(float(value or 0) / most * _COLUMNS * 8)
-            bar = "\u2588" * (eighths // 8) + ("", *"\u258f\u258e\u258d\u258c\u258b\u258a\u2589")[eighths % 8]
+            drawn = "\u2588" * (eighths // 8) + ("", *"\u258f\u258e\u258d\u258c\u258b\u258a\u2589")[eighths % 8]
             said = "unknown" if value is None else text(value)
-            found.append("  ".join(["", f"{row['level']:>12}", " ".join(filter(None, [bar, said]))]))
+            found.append("  ".join(["", f"{row['level']:>12}", " ".join(filter(None, [drawn, said]))]))
     return found
 
 
