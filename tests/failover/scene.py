@@ -20,10 +20,16 @@ from writer import acknowledged
 SPARE = "pg4"
 #: A primary that is to come back may have to be stopped for it.
 STOP = ("-e", "pgtandem_stop_old_primary=true")
-#: Kills every program of a run on a host, pg_rewind among them, when a file appears there; the host itself watches.
+#: Kills every program of a run on a host, pg_rewind among them, when a file is written there after another one; the
+#: host itself watches.
 KILLER = """
 import glob, os, signal, sys, time
-path, began = sys.argv[1], time.time()
+path, mark, began = sys.argv[1], sys.argv[2], time.time()
+def written(name):
+    try:
+        return os.stat(name).st_mtime
+    except OSError:
+        return 0
 def kill():
     for name in glob.glob("/proc/[0-9]*/comm"):
         try:
@@ -34,7 +40,7 @@ def kill():
         except OSError:
             pass
 while time.time() < began + 300:
-    if os.path.exists(path):
+    if written(mark) >= began - 1 and written(path) >= written(mark):
         kill()
         print("killed")
         break
@@ -185,10 +191,10 @@ class Scene(Stage):
         lab("start", name)
         self.down.discard(name)
 
-    def kill_at(self, name: str, path: str) -> subprocess.Popen[str]:
-        """Have a host kill every program of a run there at the moment when a file appears."""
+    def kill_at(self, name: str, path: str, mark: str) -> subprocess.Popen[str]:
+        """Have a host kill every program of a run there at the moment when a file is written after a mark."""
         config = os.path.join(os.environ["PGTANDEM_LAB_DIRECTORY"], "ssh_config")
-        command = shlex.join(["sudo", "nice", "-n", "-20", "python3", "-c", KILLER, path])
+        command = shlex.join(["sudo", "nice", "-n", "-20", "python3", "-c", KILLER, path, mark])
         return subprocess.Popen(
             ["ssh", "-F", config, name, command], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
         )
