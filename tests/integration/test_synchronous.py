@@ -22,6 +22,7 @@ def trio(make_site: MakeSite) -> Site:
     site.variables = {"pgtandem_synchronous": {"mode": "any", "count": 1, "standbys": ["pg-2", "pg-3"]}}
     for name in ("pg-1", "pg-2", "pg-3"):
         site.add(name, "primary" if name == "pg-1" else "standby")
+    site.converge()
     return site
 
 
@@ -40,7 +41,6 @@ def commit(site: Site) -> None:
 
 
 def test_on_reduced_and_off(trio: Site) -> None:
-    trio.converge()
     assert trio["pg-1"].setting("synchronous_standby_names") == 'ANY 1 ("pg-2", "pg-3")'
     assert states(trio) == {"pg-2": "quorum", "pg-3": "quorum"}
     # Nobody but the primary has the list, so that a promoted standby does not hang at its first commit.
