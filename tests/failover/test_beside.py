@@ -44,7 +44,11 @@ def test_a_rewind_is_quicker_than_a_copy(scene: Scene, record_property: t.Callab
         scene.nodes[primary].psql(CHANGE % 1)
         scene.nodes[now].psql(CHANGE % 2)
         before = received(scene, primary)
-        more = ("-e", f"pgtandem_reseed={primary}", "-e", "pgtandem_reseed_mode=copy") if how == "copy" else ()
+        more: tuple[str, ...] = ()
+        if how == "copy":
+            # A copy never replaces a primary that runs, also where a rewind would stop it.
+            scene.nodes[primary].out("systemctl stop postgresql@15-main")
+            more = ("-e", f"pgtandem_reseed={primary}", "-e", "pgtandem_reseed_mode=copy")
         outcome = scene.rejoined(primary, *more)
         scene.sound(now)
         assert ("rewind /" in outcome.said) == (how == "rewind"), outcome.text
