@@ -25,7 +25,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "shared")]
 
-from figures import ROOT, machine, shown, table, times  # noqa: E402
+from figures import ROOT, machine, shown, table, times
 
 WIPE = """systemctl stop postgresql@15-main
 rm -rf /var/lib/postgresql/15/main* /srv/wal /srv/other* /srv/fast /srv/slow /srv/small/*

@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "shared"))
-from figures import Figures, in_rounds, shown, table, times, write_section  # noqa: E402
-from hosts import cluster, on_hosts, play  # noqa: E402
+from figures import Figures, in_rounds, shown, table, times, write_section
+from hosts import cluster, on_hosts, play
 
 PAIR = ("pg1", "pg2")
 WHAT = {

@@ -16,7 +16,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), *(str(HERE.parents[1] / path) for path in ("tests/switchover", "tests/testinfra"))]
 sys.path.append(str(HERE.parents[1] / "benchmarks/switchover"))
 
-from scene import Scene  # noqa: E402
+from scene import Scene
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,11 +9,10 @@ import json
 import os
 import shlex
 import subprocess
-import sys
 import typing as t
 
-from outside import Node, eventually
-from runs import CHECKOUT, Outcome, Run, lab
+from outside import Node
+from runs import Outcome, Run, lab
 from stage import NAMES, Stage
 from writer import acknowledged
 
@@ -50,6 +49,9 @@ while time.time() < began + 300:
 
 class Scene(Stage):
     """The hosts, the client, and what can happen to them."""
+
+    #: Within two seconds.
+    patience = "tcp_user_timeout=2000 keepalives_idle=1 keepalives_interval=1 keepalives_count=2"
 
     def __init__(self, folder: t.Any) -> None:
         """Take the folder for logs."""
@@ -150,28 +152,6 @@ class Scene(Stage):
             if name in living or name not in self.followers(primary).split():
                 self.rejoined(name)
         self.sound(primary)
-
-    # --- the client ---
-
-    def begin_writing(self) -> None:
-        """Start the client, one that notices within two seconds that a server is gone."""
-        primary = self.primary()
-        self.nodes[primary].psql(
-            "create table if not exists written (n bigint primary key);"
-            "do $$ begin create role app login; exception when duplicate_object then null; end $$;"
-            "grant all on written to app; truncate written"
-        )
-        places = [self.nodes[name] for name in NAMES]
-        conninfo = (
-            f"host={','.join(node.address for node in places)} port={','.join(str(node.port) for node in places)} "
-            "user=app dbname=postgres target_session_attrs=read-write connect_timeout=2 sslmode=disable "
-            "tcp_user_timeout=2000 keepalives_idle=1 keepalives_interval=1 keepalives_count=2"
-        )
-        writer = CHECKOUT / "benchmarks/switchover/writer.py"
-        self.client = subprocess.Popen(
-            [sys.executable, str(writer), str(self.notes), conninfo], stdin=subprocess.DEVNULL
-        )
-        assert eventually(lambda: self.notes.exists() and acknowledged(self.notes))
 
     # --- faults ---
 

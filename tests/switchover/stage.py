@@ -57,6 +57,9 @@ while time.time() < began + 600:
 class Stage:
     """The hosts, the client, and what can happen to them."""
 
+    #: More of the client's connection options: how soon it notices that a server is gone.
+    patience = ""
+
     def __init__(self, folder: pathlib.Path) -> None:
         """Take the folder for logs."""
         self.folder = folder
@@ -163,7 +166,8 @@ class Stage:
         places = [self.nodes[name] for name in NAMES]
         conninfo = (
             f"host={','.join(node.address for node in places)} port={','.join(str(node.port) for node in places)} "
-            "user=app dbname=postgres target_session_attrs=read-write connect_timeout=2 sslmode=disable"
+            "user=app dbname=postgres target_session_attrs=read-write connect_timeout=2 sslmode=disable "
+            f"{self.patience}"
         )
         self.client = subprocess.Popen(
             [sys.executable, str(CHECKOUT / "benchmarks/switchover/writer.py"), str(self.notes), conninfo],
