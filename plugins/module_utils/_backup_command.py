@@ -47,6 +47,8 @@ class BaseBackupRequest:
     upstream_status: t.Mapping[str, t.Any] = field(default_factory=dict)
     #: What becomes of a standby or a stopped primary of this system that is there: C(no), C(aside) or C(delete).
     replace: str = "no"
+    #: Whether that may stop a server that runs as a primary beside the one that counts.
+    stop_primary: bool = False
 
     def shown(self) -> str:
         """The upstream, for messages."""

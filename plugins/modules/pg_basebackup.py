@@ -120,12 +120,19 @@ options:
         until M(pgtandem.replication.pg_set_aside) deletes it or brings it back.
       - V(delete) also deletes it before the copy begins, where it cannot be set aside - there is no room for both, or
         it is a file system of its own.
-      - Everything that a copy needs is tried before. A running primary and another system are refused in any case.
+      - Everything that a copy needs is tried before. Another system is refused in any case, and a running primary
+        unless O(stop_primary) is given.
       - Give it only where that host was named to be copied anew; each run replaces what it finds, unless an earlier
         run's copy still waits for C(pg_set_aside).
     type: str
     choices: ["no", aside, delete]
     default: "no"
+  stop_primary:
+    description:
+      - Whether O(replace) may stop a server that runs as a primary. It is for an old primary beside the one that counts;
+        what it took by itself is lost with it.
+    type: bool
+    default: false
   wait_timeout:
     description:
       - How many seconds to wait for the end of the copy. By default until its end; V(0) returns as soon as it runs.
@@ -315,6 +322,7 @@ def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
             system_identifier=parameters["system_identifier"] or None,
             upstream_status=parameters["upstream_status"],
             replace=parameters["replace"],
+            stop_primary=parameters["stop_primary"],
             options={str(name): str(value) for name, value in parameters["upstream_options"].items()},
         ),
         check_mode=module.check_mode,
@@ -356,6 +364,7 @@ def main() -> None:
             "system_identifier": {"type": "str"},
             "upstream_status": {"type": "dict", "default": {}},
             "replace": {"type": "str", "choices": ["no", "aside", "delete"], "default": "no"},
+            "stop_primary": {"type": "bool", "default": False},
             "wait_timeout": {"type": "float"},
             "job": {"type": "str"},
         },

@@ -167,3 +167,18 @@ def test_an_old_primary_that_cannot_be_rewound_is_copied_anew_where_it_is_named(
     assert spare.streaming("pg2") == "pg1"
     assert words_on(spare, "pg1") == "before pg2"
     assert not list(spare.folder.glob("*.pgtandem-*"))
+
+
+def test_a_second_primary_that_runs_is_copied_anew_where_both_were_asked(spare: Site) -> None:
+    both_wrote(spare)
+    copied = ("--limit", "pg1", "-e", "pgtandem_reseed=pg1", "-e", "pgtandem_reseed_mode=copy")
+    refused(spare, "runs as a primary beside pg2", "pgtandem_stop_old_primary=true", arguments=copied)
+    copied += ("-e", "pgtandem_stop_old_primary=true")
+    before = spare.fingerprint()
+    checked = rejoin(spare, *copied, "--check")
+    assert spare.fingerprint() == before
+    assert "pg1: would stop the server" in checked.flat, checked.output
+    rejoin(spare, *copied)
+    assert spare.streaming("pg2") == "pg1"
+    assert words_on(spare, "pg1") == words_on(spare, "pg2") == "before pg2"
+    assert not list(spare.folder.glob("*.pgtandem-*"))
