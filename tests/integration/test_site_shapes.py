@@ -76,7 +76,8 @@ def test_a_lost_slot_is_told_and_the_archive_heals_it(spare: Site) -> None:
     spare.variables["pgtandem_proof_timeout"] = 40
     spare.variables["pgtandem_restore_command"] = f"cp {archive}/%f %p"
     spare.converge()
-    assert primary.psql(lost) == "reserved"
+    # What the standby has from the archive it confirms to the slot a little later.
+    wait_until(lambda: primary.psql(lost) == "reserved", "the slot to be up to date")
     assert spare["pg2"].psql("SELECT count(*) FROM filled") == "100000"
     spare.settled()
 
