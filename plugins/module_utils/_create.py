@@ -41,7 +41,7 @@ def initdb_command(host: Host, *, directory: str, superuser: str, options: t.Seq
 
 
 def create_cluster(host: Host, *, superuser: str, options: t.Sequence[str]) -> None:
-    """Fill the empty data directory with a new cluster, and make Debian's configuration with it where that is missing."""
+    """Fill the empty data directory with a new cluster; Debian's configuration is made with it where it is missing."""
     instance = host.instance
     with filling(host) as incoming:
         with_configuration = False
@@ -110,9 +110,7 @@ def _begin_configuration(host: Host) -> None:
     host.files.write_text(f"{folder}/{CREATING}", "", owner=host.instance.os_user, mode=0o644)
 
 
-def _pg_createcluster(
-    host: Host, directory: str, options: t.Sequence[str], *, keep_open: t.Sequence[int] = ()
-) -> None:
+def _pg_createcluster(host: Host, directory: str, options: t.Sequence[str], *, keep_open: t.Sequence[int] = ()) -> None:
     """Have a cluster made in a directory that may be dropped, with its configuration."""
     instance = host.instance
     host.runner.run(
