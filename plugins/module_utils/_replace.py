@@ -122,6 +122,6 @@ def _refuse(request: BaseBackupRequest, evidence: DirectoryEvidence) -> None:
     runs_as_primary = classify(evidence) is DirectoryState.PRIMARY and evidence.running_pid is not None
     if runs_as_primary and not request.stop_primary:
         raise ReplicationError(
-            f"Nothing was changed: {describe(evidence)}. A running primary is not replaced without being asked: what it "
-            "took by itself is lost then. See that nobody uses it, stop it, and run again."
+            f"Nothing was changed: {describe(evidence)}. A running primary is not replaced without being asked: what "
+            "it took by itself is lost then. See that nobody uses it, stop it, and run again."
         )

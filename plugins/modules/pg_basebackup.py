@@ -129,8 +129,8 @@ options:
     default: "no"
   stop_primary:
     description:
-      - Whether O(replace) may stop a server that runs as a primary. It is for an old primary beside the one that counts;
-        what it took by itself is lost with it.
+      - Whether O(replace) may stop a server that runs as a primary. It is for an old primary beside the one that
+        counts; what it took by itself is lost with it.
     type: bool
     default: false
   wait_timeout:
