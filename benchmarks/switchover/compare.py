@@ -195,7 +195,8 @@ class Repmgr(Tool):
         on(
             "pg2",
             f"repmgr -h {self.places['pg1']} -p {self.port} -U repmgr -d repmgr -f /srv/repmgr/repmgr.conf "
-            f"standby clone --fast-checkpoint && {BIN}/pg_ctl -D /srv/repmgr/data -l /srv/repmgr/log -w start >/dev/null 2>&1 && "
+            "standby clone --fast-checkpoint && "
+            f"{BIN}/pg_ctl -D /srv/repmgr/data -l /srv/repmgr/log -w start >/dev/null 2>&1 && "
             "repmgr -f /srv/repmgr/repmgr.conf standby register",
             user="postgres",
         )

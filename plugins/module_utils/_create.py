@@ -41,21 +41,31 @@ def initdb_command(host: Host, *, directory: str, superuser: str, options: t.Seq
 
 
 def create_cluster(host: Host, *, superuser: str, options: t.Sequence[str]) -> None:
-    """Fill the empty data directory with a new cluster."""
+    """Fill the empty data directory with a new cluster; Debian's configuration is made with it where it is missing."""
     instance = host.instance
     with filling(host) as incoming:
+        with_configuration = False
         if not incoming.is_whole(_PURPOSE):
             incoming.begin(_PURPOSE)
-            host.runner.run(
-                initdb_command(host, directory=incoming.path, superuser=superuser, options=options),
-                user=instance.os_user,
-                environment=_LOCALE,
-                keep_open=[incoming.lock],
-            )
-            if instance.config_directory != instance.data_directory:
-                for name in _CONFIGURATION_FILES:
-                    os.unlink(f"{incoming.path}/{name}")
+            with_configuration = lacks_configuration(host)
+            if with_configuration:
+                # One initdb for both. What pg_createcluster drops when it fails is what was begun here.
+                _begin_configuration(host)
+                words = [f"--username={superuser}", *options]
+                _pg_createcluster(host, incoming.path, words, keep_open=[incoming.lock])
+            else:
+                host.runner.run(
+                    initdb_command(host, directory=incoming.path, superuser=superuser, options=options),
+                    user=instance.os_user,
+                    environment=_LOCALE,
+                    keep_open=[incoming.lock],
+                )
+                if instance.config_directory != instance.data_directory:
+                    for name in _CONFIGURATION_FILES:
+                        os.unlink(f"{incoming.path}/{name}")
         incoming.finish(_PURPOSE)
+        if with_configuration:
+            _finish_configuration(host)
 
 
 def lacks_configuration(host: Host) -> bool:
@@ -72,12 +82,23 @@ def create_configuration(host: Host) -> None:
     pg_createcluster can take over a data directory, but it drops that directory when it fails. So it makes its
     cluster on a scratch directory, and the configuration is pointed at the real one afterwards.
     """
-    instance = host.instance
-    folder = instance.config_directory
-    scratch = f"{instance.data_directory}.pgtandem-scratch"
+    scratch = _scratch(host)
+    _begin_configuration(host)
+    _pg_createcluster(host, scratch, ["--no-sync"])
+    shutil.rmtree(scratch)
+    _finish_configuration(host)
+
+
+def _scratch(host: Host) -> str:
+    return f"{host.instance.data_directory}.pgtandem-scratch"
+
+
+def _begin_configuration(host: Host) -> None:
+    """Remove what an earlier run left half made, and mark the folder as ours until it is whole."""
+    folder = host.instance.config_directory
     if os.path.exists(f"{folder}/{CREATING}"):
         shutil.rmtree(folder)
-        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(_scratch(host), ignore_errors=True)
     # A host that died while the mark was written has a file beside it, which writing it again removes.
     theirs = [name for name in host.files.list_names(folder) if not name.startswith(f".{CREATING}.")]
     if theirs:
@@ -85,24 +106,36 @@ def create_configuration(host: Host) -> None:
             f"{folder} holds files ({', '.join(theirs[:3])}) and no postgresql.conf, so it is "
             "not a cluster's configuration, and pg_createcluster would refuse it. Move it away and run again."
         )
-    host.files.make_folder(folder, owner=instance.os_user, mode=0o755)
-    host.files.write_text(f"{folder}/{CREATING}", "", owner=instance.os_user, mode=0o644)
+    host.files.make_folder(folder, owner=host.instance.os_user, mode=0o755)
+    host.files.write_text(f"{folder}/{CREATING}", "", owner=host.instance.os_user, mode=0o644)
+
+
+def _pg_createcluster(host: Host, directory: str, options: t.Sequence[str], *, keep_open: t.Sequence[int] = ()) -> None:
+    """Have a cluster made in a directory that may be dropped, with its configuration."""
+    instance = host.instance
     host.runner.run(
         [
             "pg_createcluster",
             "--quiet",
             f"--user={instance.os_user}",
             f"--port={instance.port}",
-            f"--datadir={scratch}",
-            # A host that dies now must not start the scratch cluster when it comes back.
+            f"--datadir={directory}",
+            # A host that dies now must not start it when it comes back.
             "--start-conf=manual",
             instance.major,
             instance.name,
             "--",
-            "--no-sync",
+            *options,
         ],
         environment=_LOCALE,
+        keep_open=keep_open,
     )
+
+
+def _finish_configuration(host: Host) -> None:
+    """Point the configuration at the data directory, let it start with the host, and take the mark away."""
+    instance = host.instance
+    folder = instance.config_directory
     text = host.files.read_text(instance.main_file) or ""
     line = f"data_directory = {quote_setting(instance.data_directory)}"
     text, replaced = re.subn(r"(?m)^\s*data_directory\s*=.*$", lambda _found: line, text)
@@ -114,5 +147,4 @@ def create_configuration(host: Host) -> None:
     host.files.write_text(start, automatic, owner=instance.os_user, mode=0o644)
     if instance.manager == "systemd":
         host.runner.run(["systemctl", "daemon-reload"])
-    shutil.rmtree(scratch)
     host.files.remove_file(f"{folder}/{CREATING}")

@@ -536,7 +536,10 @@ def ensure_instance(host: Host, request: InstanceRequest, *, check_mode: bool) -
     if request.upstream is None and classify(evidence) is not DirectoryState.PRIMARY:
         report.actions.append(f"create a cluster in {host.instance.data_directory}")
         if not check_mode:
+            lacking = lacks_configuration(host)
             create_cluster(host, superuser=request.login.user or host.instance.os_user, options=request.initdb_options)
+            if lacking and not lacks_configuration(host):
+                report.actions.append(_created_configuration(host))
     if check_mode:
         _configure(host, request, evidence, report, check_mode=True)
     else:
@@ -567,7 +570,7 @@ def _configure(
 ) -> None:
     """Everything but the data: the configuration, the service, the running server."""
     if lacks_configuration(host):
-        report.actions.append(f"create the configuration in {host.instance.config_directory}")
+        report.actions.append(_created_configuration(host))
         if not check_mode:
             create_configuration(host)
     if check_mode and classify(evidence) not in (DirectoryState.PRIMARY, DirectoryState.STANDBY):
@@ -590,6 +593,10 @@ def _configure(
         report.actions.append("start the server")
         if not check_mode:
             _start(host, request, changes, service)
+
+
+def _created_configuration(host: Host) -> str:
+    return f"create the configuration in {host.instance.config_directory}"
 
 
 def stop_instance(host: Host, *, timeout: int, check_mode: bool) -> tuple[dict[str, t.Any], Report]:

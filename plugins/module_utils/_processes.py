@@ -29,15 +29,22 @@ class Postmaster(t.NamedTuple):
     port: int
     socket_directory: str
     listen_address: str
+    #: As pg_ctl reads it, from 10 on: starting, stopping, ready, or standby (up, without taking sessions).
+    status: str = ""
+
+    @property
+    def up(self) -> bool:
+        """Whether the server says that its start is over."""
+        return self.status in ("ready", "standby")
 
 
 def parse_postmaster_pid(text: str) -> Postmaster | None:
     """The lines are: pid, data directory, start time, port, socket directory, listen address, shared memory, status."""
-    lines = [line.strip() for line in text.splitlines()] + [""] * 6
+    lines = [line.strip() for line in text.splitlines()] + [""] * 8
     # A single-user backend writes a negative pid; a server that is only starting has not written its port yet.
     if not re.match(r"^\d+$", lines[0]) or not lines[3].isdigit():
         return None
-    return Postmaster(int(lines[0]), int(lines[3]), lines[4], lines[5])
+    return Postmaster(int(lines[0]), int(lines[3]), lines[4], lines[5], lines[7])
 
 
 def title_of(pid: int) -> str | None:

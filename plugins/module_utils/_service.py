@@ -141,21 +141,53 @@ class SystemdService(Service):
         # A unit that failed too often refuses to start until it is told to forget.
         self._systemctl("reset-failed", self._unit, check=False)
         try:
-            self._systemctl("start", self._unit)
+            if self.host.instance.layout == "debian":
+                self._start_until_up()
+            else:
+                self._systemctl("start", self._unit)
         except CommandFailed as error:
-            lines = tail(self.host.instance.log_file, lines=5) or self.journal().splitlines()[-8:]
-            raise start_failure(self.host, "\n".join(lines)) from error
+            raise self._failure() from error
         _wait_for_pid_file(self.host)
 
+    def _start_until_up(self) -> None:
+        """Start, and wait for the server, not for the unit: pg_ctlcluster, which the unit runs, looks at the server for
+        two seconds more when that is up."""
+        self._systemctl("start", "--no-block", self._unit)
+        deadline = time.monotonic() + self.timeout
+        while time.monotonic() < deadline:
+            # Asked first: what is up by then counts, whatever the unit made of it.
+            state = self._state()
+            postmaster = find_postmaster(self.host)
+            if state == "active" or (postmaster is not None and postmaster.up):
+                return
+            if state != "activating":
+                raise self._failure()
+            time.sleep(0.03)
+
+    def _failure(self) -> ReplicationError:
+        lines = tail(self.host.instance.log_file, lines=5) or self.journal().splitlines()[-8:]
+        return start_failure(self.host, "\n".join(lines))
+
+    def _state(self) -> str:
+        """The unit's state; C(activating) also while its start is yet to begin."""
+        shown = self._systemctl("show", self._unit, "--property=ActiveState,Job", check=False)
+        properties = dict(line.partition("=")[::2] for line in shown.splitlines())
+        state = properties.get("ActiveState", "")
+        waits = properties.get("Job", "0") not in ("", "0") and state in ("inactive", "failed")
+        return "activating" if waits else state
+
     def stop(self) -> None:
+        # While the unit still starts systemd would end all of the server's processes at once.
+        self._await(("activating",), self.timeout)
         self._systemctl("stop", self._unit)
 
     def await_stopped(self) -> None:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            state = self._systemctl("show", self._unit, "--property=ActiveState", "--value", check=False)
-            if state not in ("active", "deactivating", "reloading"):
-                return
+        self._await(("active", "activating", "deactivating", "reloading"), 30)
+
+    def _await(self, passing: t.Container[str], seconds: float) -> None:
+        """Wait until the unit has left these states."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self._state() in passing:
             time.sleep(0.02)
 
     def journal(self) -> str:

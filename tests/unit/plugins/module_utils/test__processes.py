@@ -54,7 +54,7 @@ def test_replication_part(title: str, part: str | None) -> None:
 PIDS = [
     pytest.param(
         "31955\n/data\n1795366034\n52661\n/run/postgresql\n127.0.0.1\n  1234   0\nready   \n",
-        Postmaster(31955, 52661, "/run/postgresql", "127.0.0.1"),
+        Postmaster(31955, 52661, "/run/postgresql", "127.0.0.1", "ready"),
         id="running",
     ),
     pytest.param("31955\n/data\n1795366034\n5432\n\n*\n", Postmaster(31955, 5432, "", "*"), id="without a Unix socket"),
