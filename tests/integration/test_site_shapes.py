@@ -17,17 +17,20 @@ pytestmark = pytest.mark.skipif("embedded" not in BIN_DIRECTORIES, reason="embed
 
 def test_a_delayed_standby_is_proved_by_what_it_received(spare: Site) -> None:
     before = spare["pg2"].pid
+    # A proof that waits in vain takes all of it, and a loaded machine takes none of it for long.
+    patience = 150
+    spare.variables["pgtandem_proof_timeout"] = patience
     delayed = {"pgtandem_apply_delay": "1h"}
     began = time.monotonic()
     spare.converge(pg2=delayed)
-    # In vain it would have waited for pgtandem_proof_timeout.
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < patience
     assert spare["pg2"].setting("recovery_min_apply_delay") == "1h"
     assert spare["pg1"].setting("recovery_min_apply_delay") == "0"
     spare["pg1"].psql("CREATE TABLE late (word text)")
     spare.settled(pg2=delayed)
     assert spare["pg2"].psql("SELECT to_regclass('late') IS NULL") == "t"
-    assert spare["pg2"].psql("SELECT pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()") == "t"
+    ahead = "SELECT pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()"
+    wait_until(lambda: spare["pg2"].psql(ahead) == "t", "WAL that is received and not replayed")
     spare.converge()
     assert spare["pg2"].pid == before
     wait_until(lambda: spare["pg2"].psql("SELECT to_regclass('late') IS NOT NULL") == "t", "the table on the standby")
@@ -73,7 +76,8 @@ def test_a_lost_slot_is_told_and_the_archive_heals_it(spare: Site) -> None:
     spare.variables["pgtandem_proof_timeout"] = 40
     spare.variables["pgtandem_restore_command"] = f"cp {archive}/%f %p"
     spare.converge()
-    assert primary.psql(lost) == "reserved"
+    # What the standby has from the archive it confirms to the slot a little later.
+    wait_until(lambda: primary.psql(lost) == "reserved", "the slot to be up to date")
     assert spare["pg2"].psql("SELECT count(*) FROM filled") == "100000"
     spare.settled()
 

@@ -200,6 +200,31 @@ def test_every_file_says_its_licence() -> None:
     assert missing == []
 
 
+# --- The lab ---
+
+
+def lab_networks(inventory: Path) -> set[str]:
+    """The first three octets of a scenario's hosts; lab_net is that of major version 0."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(inventory.glob("*.yml")))
+    found = set(re.findall(r"ansible_host: (10\.12\.\d+)\.\d+", text))
+    if (inventory / "picked.yml").exists():
+        base = int((re.findall(r"lab_net: (\d+)", text) or ["100"])[0])
+        found |= {f"10.12.{base + major}" for major in range(10, 20)}
+    return found
+
+
+def test_scenarios_run_side_by_side() -> None:
+    """No network belongs to two, so that every one may be up beside every other one."""
+    seen: dict[str, str] = {}
+    for inventory in sorted((ROOT / "molecule").glob("*/inventory")):
+        scenario = inventory.parent.name
+        networks = lab_networks(inventory)
+        assert networks, f"{scenario}: no addresses found"
+        for network in networks:
+            assert network not in seen, f"{scenario} and {seen[network]} are both in {network}"
+            seen[network] = scenario
+
+
 # --- Version knowledge is a table ---
 
 

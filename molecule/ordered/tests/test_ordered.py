@@ -278,7 +278,9 @@ def test_a_slot_is_lost_and_its_standby_copied_anew(server: Server) -> None:
     assert told.returncode != 0 and "slot-lost" in told.text, told.output
     variables = {"pgtandem_parameters": parameters, "pgtandem_proof_timeout": 10}
     said = playbook("site", "-e", json.dumps(variables))
-    assert said.returncode != 0 and "has already been removed" in said.text, said.output
+    # The slot is new, and a standby that asks by it for what is gone may have it given up at the next checkpoint.
+    gone = ("has already been removed", "can no longer access replication slot", "can no longer get changes from")
+    assert said.returncode != 0 and any(words in said.text for words in gone), said.output
 
     site(**variables, pgtandem_reseed="pg4")
     rows = "SELECT count(*) FROM filled"
