@@ -23,7 +23,7 @@ from figures import Figures, goals, in_rounds, shown, table, times, write_sectio
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--gigabytes", type=float, default=2.0)
+    parser.add_argument("--gigabytes", type=float, default=8.0, help="of the database; three times as much is used")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--minutes", type=float, default=60.0, help="begin no round after so long")
     parser.add_argument("--no-page", action="store_true", help="print only")

@@ -3,14 +3,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Record the README's picture of a terminal from a real run: .venv/bin/python docs/recording/record.py
 
-Runs the demo twice, and draws what they print in the end as docs/recording/demo.svg.
+Runs the demo twice, and draws what they print in the end as docs/recording/demo.svg. README.md and docs/quickstart.md
+quote the first of the two; a test compares them with the picture. By an account that is not root's, as most have it:
+root's first run changes two things more.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -38,6 +42,8 @@ def from_line(lines: list[str], pattern: str) -> list[str]:
 
 def main() -> None:
     """Record."""
+    if os.geteuid() == 0:
+        sys.exit("record.py: not as root, whose first run changes more than what README.md quotes")
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor")
 
     def show(command: str, lines: list[str]) -> None:

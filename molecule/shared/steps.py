@@ -56,10 +56,12 @@ class Said(t.NamedTuple):
         return " ".join(self.output.split())
 
 
-def playbook_command(name: str, *words: str) -> dict[str, t.Any]:
-    """What subprocess needs for a playbook of the collection, against the scenario's hosts."""
+def playbook_command(name: str, *words: str, sources: t.Iterable[Path] = ()) -> dict[str, t.Any]:
+    """What subprocess needs for a playbook of the collection, or one with a path, against the scenario's hosts, or
+    those of other inventories."""
+    where = [f"--inventory={path}" for path in sources] or inventories()
     return {
-        "args": ["ansible-playbook", *inventories(), f"pgtandem.replication.{name}", *words],
+        "args": ["ansible-playbook", *where, name if "/" in name else f"pgtandem.replication.{name}", *words],
         "cwd": ROOT,
         "stdin": subprocess.DEVNULL,
         "stdout": subprocess.PIPE,
@@ -69,9 +71,9 @@ def playbook_command(name: str, *words: str) -> dict[str, t.Any]:
     }
 
 
-def playbook(name: str, *words: str) -> Said:
-    """Run a playbook of the collection to its end, whatever that is."""
-    done = subprocess.run(**playbook_command(name, *words), check=False)
+def playbook(name: str, *words: str, sources: t.Iterable[Path] = ()) -> Said:
+    """Run a playbook to its end, whatever that is."""
+    done = subprocess.run(**playbook_command(name, *words, sources=sources), check=False)
     assert "Traceback" not in done.stdout, done.stdout
     return Said(done.returncode, done.stdout)
 

@@ -33,7 +33,10 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._data_directo
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import Incoming, try_lock
-from ansible_collections.pgtandem.replication.plugins.module_utils._preflight import preflight_of_replacing
+from ansible_collections.pgtandem.replication.plugins.module_utils._preflight import (
+    UpstreamNotReady,
+    preflight_of_replacing,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import look_at_directory
 from ansible_collections.pgtandem.replication.plugins.module_utils._service import service_of
 
@@ -78,7 +81,13 @@ def _make_way(
             "this server did not put that there; it may be another server's tablespace. Move it elsewhere and run "
             "again."
         )
-    room = preflight_of_replacing(host, request, {move.path for move in moves})
+    try:
+        room = preflight_of_replacing(host, request, {move.path for move in moves})
+    except UpstreamNotReady:
+        # A run that changes something makes the slot before it comes here.
+        if not check_mode:
+            raise
+        room = []
     against = why_not(moves) or ("; ".join(room) if room else None)
     amount = shown_bytes(bytes_in(moves))
     actions = []

@@ -52,6 +52,8 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._versions imp
 
 #: Which servers may be stopped for it.
 STOP = ("never", "standby", "always")
+#: With --progress pg_rewind prints a line with these words between its checks and the first byte that it copies.
+NEED_TO_COPY = "need to copy"
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,8 @@ class _Rewind:
         self._directory = host.instance.data_directory
         self._kept = Kept(host)
         self._actions: list[str] = []
+        #: How much the rewind has to copy, where a trial has told it.
+        self._amount = ""
 
     def foresee(self) -> dict[str, t.Any]:
         """What a run would do, as far as that can be known without touching anything."""
@@ -312,7 +316,7 @@ class _Rewind:
             if classify(look_at_directory(self._host)) is DirectoryState.PRIMARY:
                 self._actions.append(f"mark {self._directory} as a standby's")
         elif decision.way is Way.REWIND:
-            self._actions.append(f"rewind {self._directory} to {self._request.shown()}")
+            self._actions.append(f"rewind {self._directory} to {self._request.shown()}{self._amount}")
         elif not self._request.or_copy:
             raise ReplicationError(
                 f"{self._directory} cannot follow {self._request.shown()}: {decision.why}. "
@@ -360,23 +364,30 @@ class _Rewind:
                 host.runner.run(words + ["-m", "fast", "stop"], user=host.instance.os_user)
 
     def _tried(self, decision: Decision, source: Source) -> Decision:
-        """What pg_rewind itself says without changing anything (--dry-run), once all that is known speaks for it."""
+        """What pg_rewind itself says without changing anything (--dry-run), once all that is known speaks for it.
+
+        It has looked at everything when it says how much there is to copy. Left alone it would now fetch all of that
+        from the source, only to throw it away.
+        """
         folder = f"{self._directory}.pgtandem-trial"
         passfile = f"{folder}/pass"
         owner = self._host.instance.os_user
         self._host.files.make_folder(folder, owner=owner, mode=0o700)
         try:
             self._write_passfile(passfile)
-            done = self._host.runner.run([*self._command(passfile), "--dry-run"], user=owner, check=False)
+            done = self._host.runner.run_until(
+                [*self._command(passfile), "--dry-run", "--progress"], word=NEED_TO_COPY, user=owner
+            )
         finally:
             if os.path.exists(passfile):
                 os.unlink(passfile)
             os.rmdir(folder)
-        said = f"{done.stdout}\n{done.stderr}"
         if done.status != 0:
-            return Decision(Way.COPY, decision.why, (explained(_errors_of(said)),))
-        if "no rewind required" in said:
+            return Decision(Way.COPY, decision.why, (explained(_errors_of(done.stdout)),))
+        if "no rewind required" in done.stdout:
             return Decision(Way.START, f"pg_rewind finds nothing that {source.shown} does not have")
+        amount = re.search(rf"{NEED_TO_COPY} (\d+ MB)", done.stdout)
+        self._amount = f" ({amount.group(1)} to copy)" if amount else ""
         return decision
 
     def _write_passfile(self, path: str) -> None:

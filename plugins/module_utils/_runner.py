@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
+import subprocess
 import typing as t
 from abc import ABC, abstractmethod
 
@@ -47,6 +49,11 @@ class Runner(ABC):
         """Run it; with C(check) a status other than zero raises C(CommandFailed). C(keep_open) are descriptors that
         the program inherits."""
 
+    @abstractmethod
+    def run_until(self, argv: t.Sequence[str], *, word: str, user: str | None = None) -> Completed:
+        """Run it, and kill it with the first line that holds C(word), which counts as a status of 0. What it printed is
+        stdout, errors among it."""
+
     def words_as(self, argv: t.Sequence[str], *, user: str) -> list[str]:
         """The words that run a program as C(user), for another program that is to run it."""
         return as_user(argv, user=user, effective_uid=os.geteuid())
@@ -84,6 +91,11 @@ def as_user(argv: t.Sequence[str], *, user: str | None, effective_uid: int) -> l
     ]
 
 
+def _plain_environment(user: str | None) -> dict[str, str]:
+    """What a program has to find: messages that can be read, and its account's home."""
+    return {"LANG": "C", "LC_ALL": "C", **({} if user is None else {"HOME": account(user).pw_dir})}
+
+
 class ModuleRunner(Runner):
     """Runs programs through an Ansible module."""
 
@@ -102,10 +114,7 @@ class ModuleRunner(Runner):
         check: bool = True,
         keep_open: t.Sequence[int] = (),
     ) -> Completed:
-        variables = {"LANG": "C", "LC_ALL": "C"}
-        if user is not None:
-            variables["HOME"] = account(user).pw_dir
-        variables.update(environment or {})
+        variables = {**_plain_environment(user), **(environment or {})}
         status, stdout, stderr = self._module.run_command(
             as_user(argv, user=user, effective_uid=os.geteuid()),
             environ_update=variables,
@@ -123,3 +132,24 @@ class ModuleRunner(Runner):
                 stderr=stderr,
             )
         return completed
+
+    def run_until(self, argv: t.Sequence[str], *, word: str, user: str | None = None) -> Completed:
+        lines = []
+        with subprocess.Popen(
+            as_user(argv, user=user, effective_uid=os.geteuid()),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **_plain_environment(user)},
+            cwd="/",
+            # Its children end with it.
+            start_new_session=True,
+        ) as child:
+            reached = False
+            for line in t.cast("t.IO[bytes]", child.stdout):
+                lines.append(line.decode(errors="replace"))
+                if word in lines[-1]:
+                    reached = True
+                    os.killpg(child.pid, signal.SIGKILL)
+                    break
+        return Completed(0 if reached else child.returncode, "".join(lines), "")

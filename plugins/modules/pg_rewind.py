@@ -15,7 +15,8 @@ description:
     their ways parted is lost.
   - Everything that C(pg_rewind) needs is looked at first, and told with what to do. System identifiers, timelines and
     where they forked, checksums or C(wal_log_hints), C(full_page_writes), the role's rights on the other server, the
-    checkpoint after its promotion, and with C(pg_rewind --dry-run) the WAL back to the fork.
+    checkpoint after its promotion, and with C(pg_rewind --dry-run) the WAL back to the fork. That is ended when it
+    says how much there is to copy, since it would fetch all of it.
   - Files at the top of the data directory that are not PostgreSQL's own, configuration, keys and logs, stay this
     host's. What C(postgresql.auto.conf) says of a standby's connection is taken out, since it would win.
   - A server that was killed is recovered first, as C(pg_rewind) itself would do it.
@@ -128,7 +129,7 @@ actions:
   returned: success
   type: list
   elements: str
-  sample: ["rewind /var/lib/postgresql/15/main to 192.0.2.2:5432"]
+  sample: ["rewind /var/lib/postgresql/15/main to 192.0.2.2:5432 (412 MB to copy)"]
 note:
   description: What check mode could not try.
   returned: success

@@ -18,7 +18,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._parameters i
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_checks import senders_needed
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, system_of
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._parameter_order import Order
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import reseeds, strange_slots
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import left_slot, reseeds, strange_slots
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._roles import Roles
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._synchronous import Synchronous
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls import (
@@ -89,6 +89,7 @@ def plan_of(
         "downstream_names": [application_name(name) for name in downstream],
         "downstream_slots": [slot_name(name) for name in downstream if names[name]["slots"]],
         "strange_slots": strange_slots(node, nodes, downstream),
+        "left_slot": left_slot(node, upstream),
         # Set where the host has to come back first.
         "returning": None,
         "reseed": bool(upstream) and reseeds(node),

@@ -316,3 +316,13 @@ def without_stream(node: Node, dead: t.Iterable[Node]) -> Node:
 def strange_slots(node: Node, nodes: t.Iterable[Node], downstream: t.Container[str]) -> list[str]:
     """The slots of hosts of the cluster that follow somebody else: what they keep, nobody reads."""
     return sorted(slot_name(other["name"]) for other in nodes if other is not node and other["name"] not in downstream)
+
+
+def left_slot(node: Node, upstream: Node | None) -> str:
+    """The slot that a standby without slots has on its upstream from when it had one; empty where there is none."""
+    if node["slots"] or upstream is None:
+        return ""
+    name = slot_name(node["name"])
+    slots = (upstream["status"] or {}).get("slots") or []
+    physical = [slot for slot in slots if slot["slot_type"] == "physical" and not slot.get("temporary")]
+    return name if any(slot["slot_name"] == name for slot in physical) else ""

@@ -264,6 +264,19 @@ def test_the_primarys_service_is_stopped(pair: Fate) -> None:
     assert pair.primary.psql("select system_identifier from pg_control_system()") == system
 
 
+def test_a_server_does_not_start(pair: Fate) -> None:
+    """Its own words come at once, and it starts when the cause is gone."""
+    for node in (pair.primary, pair.standby):
+        node.out("systemctl stop postgresql@15-main")
+        broken = f"{CONFIG}/conf.d/00-theirs.conf"
+        node.out(f"echo \"shared_preload_libraries = 'nothing_such'\" >{broken}")
+        outcome = pair.site()
+        assert outcome.rc != 0, outcome.text
+        assert "did not start" in outcome.errors and "nothing_such" in outcome.errors, outcome.errors
+        node.out(f"rm {broken}")
+        pair.converges()
+
+
 def test_the_primarys_host_is_dead(pair: Fate) -> None:
     before = pair.sums(pair.standby, CONFIG, f"{DATA}/PG_VERSION")
     pair.power_off(pair.primary)

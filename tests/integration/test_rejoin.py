@@ -74,7 +74,7 @@ def test_an_old_primary_that_went_on_is_rewound(spare: Site) -> None:
     assert spare.fingerprint() == before
     assert "Would rewind" in checked.flat, checked.output
     run = rejoin(spare, "-e", "pgtandem_target=pg1")
-    assert "recover from the unclean shutdown, rewind" in run.flat, run.output
+    assert "recover from the unclean shutdown, rewind" in run.flat and " MB to copy)" in run.flat, run.output
     assert spare.streaming("pg2") == "pg1"
     assert words_on(spare, "pg1") == words_on(spare, "pg2") == "before pg2"
     assert spare["pg1"].setting("work_mem") == "7MB"

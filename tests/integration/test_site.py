@@ -121,11 +121,33 @@ def test_what_a_reload_takes_over_restarts_nothing_and_the_users_rules_keep_thei
     spare.settled()
 
 
-def test_without_slots_none_is_used(spare: Site) -> None:
+def test_slots_go_and_come_as_they_are_asked_for(spare: Site) -> None:
+    slots = "SELECT string_agg(slot_name || ' ' || active, ', ' ORDER BY slot_name) FROM pg_replication_slots"
+    spare["pg1"].psql("SELECT pg_create_physical_replication_slot('others', true)")
+    before = pids(spare)
     spare.variables["pgtandem_slots"] = False
+    check = spare.converge("--check")
+    assert "Would drop the slot pg2 on pg1" in check.output
+    assert spare["pg1"].psql(slots) == "others false, pg2 true"
     spare.converge()
+    assert spare["pg1"].psql(slots) == "others false"
     assert spare["pg2"].setting("primary_slot_name") == ""
     assert spare["pg1"].psql("SELECT state FROM pg_stat_replication") == "streaming"
+    spare.settled()
+    # As a run leaves it that was killed before its end; the part of slots alone is enough then.
+    spare["pg1"].psql("SELECT pg_create_physical_replication_slot('pg2', true)")
+    spare.settled("--skip-tags", "slots")
+    spare.converge("--tags", "slots")
+    assert spare["pg1"].psql(slots) == "others false"
+    spare.variables["pgtandem_slots"] = True
+    spare.converge()
+    assert spare["pg1"].psql(slots) == "others false, pg2 true"
+    assert pids(spare) == before
+    spare.settled()
+    # One that is in use is not dropped by a part that leaves the standby as it is.
+    spare.variables["pgtandem_slots"] = False
+    spare.settled("--tags", "slots")
+    assert spare["pg1"].psql(slots) == "others false, pg2 true"
 
 
 def test_a_new_password_reaches_role_and_files(spare: Site) -> None:

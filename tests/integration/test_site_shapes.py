@@ -135,6 +135,24 @@ def test_tags_take_parts_of_a_run(spare: Site) -> None:
     assert {node.setting("wal_sender_timeout") for node in spare.nodes.values()} == {"45s"}
     spare.refused("write it with its unit", arguments=["--tags", "slots"], pg2={"pgtandem_apply_delay": "7"})
     spare.settled("--skip-tags", "packages,copy")
+    # Without its settings the role gets its password all the same.
+    stored = "SELECT rolpassword FROM pg_authid WHERE rolname = 'replica'"
+    before = spare["pg1"].psql(stored)
+    spare.variables["pgtandem_replication_password"] = "another one"
+    run = spare.converge("--skip-tags", "configure")
+    assert run.changed == {"pg1": 1, "pg2": 0} and spare["pg1"].psql(stored) != before
+
+
+def test_a_standby_waits_for_its_copy_where_tags_leave_it_out(make_site: MakeSite) -> None:
+    site = make_site()
+    site.add("pg1", "primary")
+    site.add("pg2", "standby")
+    run = site.converge("--tags", "configure")
+    assert run.changed["pg1"] > 0 and run.changed["pg2"] == 0
+    assert "pg2 was not configured: its copy of pg1 is still to be made" in " ".join(run.output.split())
+    for tag in ("login", "slots", "copy", "configure", "prove"):
+        site.converge("--tags", tag)
+    site.settled()
 
 
 def test_what_one_look_cannot_prove_is_proved_in_full(spare: Site) -> None:

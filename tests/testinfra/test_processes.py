@@ -62,7 +62,9 @@ def skip_without_a_service(node: Node) -> None:
 def test_the_service_runs(node: Node) -> None:
     skip_without_a_service(node)
     service = node.host.service(node.service)
-    assert service.is_running, node.host.run("journalctl --no-pager --lines=30 --unit=%s", node.service).stdout
+    # Debian's unit is activating for two seconds after the server is up.
+    running = eventually(lambda: service.is_running, seconds=10)
+    assert running, node.host.run("journalctl --no-pager --lines=30 --unit=%s", node.service).stdout
 
 
 def test_the_service_comes_back_at_boot(node: Node) -> None:

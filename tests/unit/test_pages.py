@@ -10,6 +10,7 @@ tests/integration/test_commands.py has those of ansible-playbook.
 from __future__ import annotations
 
 import copy
+import html
 import re
 import typing as t
 
@@ -25,6 +26,7 @@ from test_collection import COLLECTION, MODULES, module_arguments, tasks_in, wit
 from test_documentation import OPTIONS, PAGES, PATRONI_OPTIONS, ROOT, YAML_BLOCKS, Fence, Loader, fences, shown, text_of
 
 Values = dict[str, t.Any]
+DEMO = ROOT / "docs/recording/demo.svg"
 
 
 def content_of(fence: Fence) -> t.Any:
@@ -151,3 +153,21 @@ def test_every_command_is_run_somewhere() -> None:
             assert words in text_of(ROOT / place), f"{place} does not run `{line}` any more"
         for scenario in re.findall(r"molecule/run (\w+)", line):
             assert (ROOT / "molecule" / scenario / "molecule.yml").exists(), f"{page}: there is no scenario {scenario}"
+
+
+def terminal_lines(text: str) -> list[str]:
+    """The lines of a run that say who follows whom, and what changed, without what the terminal's width makes."""
+    lines = (" ".join(line.split()) for line in text.splitlines())
+    return [line for line in lines if re.search(r"^(cluster main|demo1|└─ demo2|demo2) ", line)]
+
+
+def test_the_picture_of_the_demo_shows_what_the_pages_quote() -> None:
+    """docs/recording/record.py draws it."""
+    rows: dict[str, str] = {}
+    for place, words in re.findall(r'<text [^>]*y="([\d.]+)"[^>]*>([^<]*)</text>', text_of(DEMO)):
+        rows[place] = rows.get(place, "") + html.unescape(words)
+    drawn = terminal_lines("\n".join(rows.values()))
+    # The first run's three lines and recap, and the second run's recap.
+    assert len(drawn) == 7 and all("changed=0" in line for line in drawn[-2:]), drawn
+    assert terminal_lines(text_of(ROOT / "README.md")) == drawn[:5]
+    assert terminal_lines(text_of(ROOT / "docs/quickstart.md")) == drawn[:3]

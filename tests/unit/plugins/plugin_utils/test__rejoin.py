@@ -10,7 +10,7 @@ import typing as t
 
 import pytest
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import Asked, Return, returning
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import Asked, Return, left_slot, returning
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import settle
 from nodes import Node, empty, history, host, receiver, seen
 
@@ -138,3 +138,28 @@ def test_names_that_are_nobodys() -> None:
 def test_another_systems_directory_is_not_brought_back() -> None:
     foreign = third(system_identifier="1", **named("pg3", reseed_mode="copy"))
     assert returning("main", [new(), foreign], ask()).hosts == {}
+
+
+def slot(name: str, **changes: t.Any) -> dict[str, t.Any]:
+    return {"slot_name": name, "slot_type": "physical", "temporary": False, "active": False, **changes}
+
+
+@pytest.mark.parametrize(
+    ("slots", "wanted", "left"),
+    [
+        pytest.param([slot("pg3")], False, "pg3", id="its own"),
+        pytest.param([slot("pg3", active=True)], False, "pg3", id="used until the run changes that"),
+        pytest.param([slot("pg3")], True, "", id="it is to have one"),
+        pytest.param([slot("archive"), slot("pg2")], False, "", id="others"),
+        pytest.param([slot("pg3", slot_type="logical")], False, "", id="a subscription"),
+        pytest.param([slot("pg3", temporary=True)], False, "", id="of a session"),
+        pytest.param([], False, "", id="none"),
+    ],
+)
+def test_the_slot_that_a_standby_left(slots: list[dict[str, t.Any]], wanted: bool, left: str) -> None:
+    assert left_slot(third(variables={"slots": wanted}), new(slots=slots)) == left
+
+
+def test_a_slot_is_left_on_an_upstream_that_was_read() -> None:
+    assert left_slot(third(variables={"slots": False}), host("pg2")) == ""
+    assert left_slot(new(variables={"slots": False}), None) == ""
