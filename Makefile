@@ -12,7 +12,7 @@ LINK := $(COLLECTIONS)/ansible_collections/pgtandem/replication
 INVENTORY ?= inventory
 # The longest first. One of Debian's majors and one from elsewhere stand for all; make test-all runs every one.
 SCENARIOS ?= faults default versions-13 versions-18
-ALL_SCENARIOS ?= switchover faults failover basebackup clusters tls tls-13 unprivileged default status loopback existing patroni $(addprefix ordered-,12 13 15) \
+ALL_SCENARIOS ?= switchover faults failover basebackup clusters tls tls-13 unprivileged default status loopback existing projects patroni $(addprefix ordered-,12 13 15) \
 	$(addprefix versions-,10 11 12 13 14 15 16 17 18 19)
 ARGS ?=
 
