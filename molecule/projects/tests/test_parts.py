@@ -66,13 +66,9 @@ def refused(*words: str) -> str:
 
 # --- From nothing ---
 
-MISSING = "|".join(
-    [
-        "PostgreSQL 15 is not installed",
-        "No server runs on /var/lib/postgresql/15/main",
-        "neither psycopg nor psycopg2",
-        "cannot be proven: its copy",
-    ]
+MISSING = (
+    "PostgreSQL 15 is not installed|No server runs on /var/lib/postgresql/15/main|neither psycopg nor psycopg2|"
+    "cannot be proven: its copy"
 )
 
 
