@@ -268,7 +268,11 @@ def wait_ready(container: str, address: str) -> None:
             break
         time.sleep(0.3)
     if not reachable:
-        raise LabError(f"{container} is not reachable after {READY_SECONDS} s: systemd says {state!r}")
+        raise LabError(
+            f"{container} is not reachable after {READY_SECONDS} s: systemd says {state!r}. A host that stays at "
+            "'initializing' beside many others has often found fs.inotify.max_user_instances used up: destroy another "
+            "scenario, or raise that limit."
+        )
     if state != "running":
         argv = ["systemctl", "--no-pager", "--plain", "--no-legend", "list-units", "--state=failed,activating"]
         units = podman("exec", container, *argv, check=False).stdout.strip()

@@ -92,7 +92,8 @@ class Server:
         self.socket = "/var/run/postgresql" if debian else "/tmp"
         self.unit = f"postgresql@{major}-main" if debian else f"pgsql-{major}"
         data = variables.get("pgtandem_data_directory") or ""
-        self.logs = f"/var/log/postgresql/postgresql-{major}-main.log" if debian else f"{data}.log {data}/log/*"
+        # Elsewhere the lab's own unit (images/pgsql.sh) says where a server writes.
+        self.logs = f"/var/log/postgresql/postgresql-{major}-main.log" if debian else f"{Path(data).parent}/startup.log"
 
     def psql(self, host: str, sql: str, *, check: bool = True) -> str:
         return psql(host, sql, socket=self.socket, check=check)
