@@ -147,10 +147,14 @@ def test_a_standby_waits_for_its_copy_where_tags_leave_it_out(make_site: MakeSit
     site = make_site()
     site.add("pg1", "primary")
     site.add("pg2", "standby")
-    run = site.converge("--tags", "configure")
-    assert run.changed["pg1"] > 0 and run.changed["pg2"] == 0
-    assert "pg2 was not configured: its copy of pg1 is still to be made" in " ".join(run.output.split())
-    for tag in ("login", "slots", "copy", "configure", "prove"):
+    # What follows it makes no slot there either.
+    site.add("pg3", "standby", pgtandem_upstream="pg2")
+    run = site.converge("--tags", "configure,slots")
+    assert run.changed["pg1"] > 0 and run.changed["pg2"] == run.changed["pg3"] == 0
+    assert "pg2 was left as it is: its copy of pg1 is still to be made" in " ".join(run.output.split())
+    for tag in ("login", "copy", "configure", "prove"):
+        site.converge("--tags", tag, "--limit", "pg1,pg2")
+    for tag in ("slots", "copy", "configure", "prove"):
         site.converge("--tags", tag)
     site.settled()
 
