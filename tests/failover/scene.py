@@ -50,9 +50,6 @@ while time.time() < began + 300:
 class Scene(Stage):
     """The hosts, the client, and what can happen to them."""
 
-    #: Within two seconds.
-    patience = "tcp_user_timeout=2000 keepalives_idle=1 keepalives_interval=1 keepalives_count=2"
-
     def __init__(self, folder: t.Any) -> None:
         """Take the folder for logs."""
         super().__init__(folder)
