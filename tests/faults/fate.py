@@ -235,6 +235,7 @@ class Fate:
             self.undo.pop()()
         for node in (self.primary, self.standby):
             node.out(f"rm -f {WATCH}; {every('KILL')}")
+            self.thaw(node)
             self.idle(node)
 
     def idle(self, node: Node, seconds: float = PATIENCE, *, besides: str = "") -> None:
@@ -266,5 +267,8 @@ class Fate:
             return watcher.stdout is not None and "frozen" in watcher.stdout.read()
 
     def thaw(self, node: Node) -> None:
-        """Let go on what was stopped."""
-        node.out(every("CONT"))
+        """Let go on what was stopped, under whatever name: a worker's child may have become another program since."""
+        node.out(
+            "for f in /proc/[0-9]*/stat; do { read -r line <$f; } 2>/dev/null; "
+            "case ${line##*) } in T*) p=${f#/proc/}; kill -CONT ${p%%/*} 2>/dev/null; esac; done; true"
+        )
