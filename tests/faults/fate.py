@@ -267,8 +267,6 @@ class Fate:
             return watcher.stdout is not None and "frozen" in watcher.stdout.read()
 
     def thaw(self, node: Node) -> None:
-        """Let go on what was stopped, under whatever name: a worker's child may have become another program since."""
-        node.out(
-            "for f in /proc/[0-9]*/stat; do { read -r line <$f; } 2>/dev/null; "
-            "case ${line##*) } in T*) p=${f#/proc/}; kill -CONT ${p%%/*} 2>/dev/null; esac; done; true"
-        )
+        """Let go on what was stopped: everything, since a worker's child may have become another program meanwhile, and
+        one that waited for its disk stops only now, unless this takes the signal back."""
+        node.out("kill -s CONT -- -1")
