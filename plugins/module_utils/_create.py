@@ -40,8 +40,11 @@ def initdb_command(host: Host, *, directory: str, superuser: str, options: t.Seq
     ]
 
 
-def create_cluster(host: Host, *, superuser: str, options: t.Sequence[str]) -> None:
-    """Fill the empty data directory with a new cluster; Debian's configuration is made with it where it is missing."""
+def create_cluster(host: Host, *, superuser: str, options: t.Sequence[str]) -> bool:
+    """Fill the empty data directory with a new cluster; Debian's configuration is made with it where it is missing.
+
+    Returns whether that was made too.
+    """
     instance = host.instance
     with filling(host) as incoming:
         with_configuration = False
@@ -66,6 +69,7 @@ def create_cluster(host: Host, *, superuser: str, options: t.Sequence[str]) -> N
         incoming.finish(_PURPOSE)
         if with_configuration:
             _finish_configuration(host)
+    return with_configuration
 
 
 def lacks_configuration(host: Host) -> bool:

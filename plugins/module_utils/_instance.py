@@ -536,9 +536,8 @@ def ensure_instance(host: Host, request: InstanceRequest, *, check_mode: bool) -
     if request.upstream is None and classify(evidence) is not DirectoryState.PRIMARY:
         report.actions.append(f"create a cluster in {host.instance.data_directory}")
         if not check_mode:
-            lacking = lacks_configuration(host)
-            create_cluster(host, superuser=request.login.user or host.instance.os_user, options=request.initdb_options)
-            if lacking and not lacks_configuration(host):
+            superuser = request.login.user or host.instance.os_user
+            if create_cluster(host, superuser=superuser, options=request.initdb_options):
                 report.actions.append(_created_configuration(host))
     if check_mode:
         _configure(host, request, evidence, report, check_mode=True)

@@ -27,7 +27,7 @@ class NoRunner(Runner):
         self.ran.append(list(argv))
         return self.answer
 
-    def run_until(self, argv: t.Sequence[str], **_unused: t.Any) -> Completed:  # type: ignore[override]
+    def run_until(self, argv: t.Sequence[str], *, word: str, user: str | None = None) -> Completed:
         return self.run(argv)
 
 
