@@ -59,7 +59,7 @@ class ActionModule(ActionBase):
         answer.pop("invocation", None)
         node["status"] = status
         node["samples"] = answer.get("samples") or []
-        result.update(answer, node=node, changed=False)
+        result.update(answer, node=node, expected=arguments.get("expect") or {}, changed=False)
         return result
 
     def _reader(self, name: str, task_vars: dict[str, t.Any]) -> t.Callable[[str, t.Any], t.Any]:

@@ -14,6 +14,7 @@ import copy
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._expectations import Expectations, unmet
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._role import manage_role
 from ansible_collections.pgtandem.replication.plugins.module_utils._slot import manage_slots
@@ -40,6 +41,8 @@ def options() -> dict[str, t.Any]:
                 "streaming": {"type": "bool"},
                 "replayed_lsn": {"type": "str"},
                 "received_lsn": {"type": "str"},
+                "patience": {"type": "float", "default": 0.0},
+                "fed": {"type": "bool", "default": True},
             },
         },
     }
@@ -81,15 +84,15 @@ def _add(result: Result, more: Result) -> None:
 
 
 def _look(host: Host, module: AnsibleModule, login: Login, result: Result) -> Result:
-    """One look, for which nothing is waited and by which nothing fails: what is missing is for a proof to say."""
+    """A look by which nothing fails: what is missing is for a proof to say. It waits for the WAL receiver alone."""
     look, upstream = module.params["look"], module.params["upstream"]
-    expect = {name: look[name] for name in ("standbys", "streaming", "replayed_lsn", "received_lsn")}
+    stream: dict[str, t.Any] = {"streaming": look["streaming"]}
     if upstream:
-        expect.update(role="standby", upstream={"host": upstream["host"], "port": upstream["port"]})
+        stream.update(role="standby", upstream={"host": upstream["host"], "port": upstream["port"]})
     request = Request.make(
         login=login,
-        expect=expect,
-        timeout=0,
+        expect=stream,
+        timeout=0 if result["restart_needed"] else look["patience"],
         stable=0,
         write_position=look["write_position"],
         sizes=look["sizes"],
@@ -101,8 +104,11 @@ def _look(host: Host, module: AnsibleModule, login: Login, result: Result) -> Re
         if "replication" not in error.details:
             raise
         seen = error.details
+    others = {name: look[name] for name in ("standbys", "replayed_lsn", "received_lsn")}
+    missing = [*seen["unmet"], *unmet(seen["replication"], Expectations.from_parameters(others))]
     return {
         "replication": seen["replication"],
-        "unmet": seen["unmet"],
-        "proven": not (seen["unmet"] or result["changed"] or result["restart_needed"]),
+        "unmet": missing,
+        "receives": bool(upstream and look["streaming"]) and not (seen["unmet"] or result["restart_needed"]),
+        "proven": look["fed"] and not (missing or result["changed"] or result["restart_needed"]),
     }

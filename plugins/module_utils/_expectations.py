@@ -38,6 +38,8 @@ class Expectations:
     #: Bytes, so that every version's way of writing a position is the same.
     replayed: int | None = None
     received: int | None = None
+    #: That the position is replayed which is written in the first look.
+    written_replayed: bool | None = None
     receiver_port: int | None = None
 
     @classmethod
@@ -261,6 +263,15 @@ def _replayed(status: Status, wanted: Expectations) -> t.Iterator[str]:
     return _reached(status, wanted, wanted.replayed, "replay", "replay_lsn", "replayed")
 
 
+def _written_replayed(status: Status, wanted: Expectations) -> t.Iterator[str]:
+    if not wanted.written_replayed:
+        return iter(())
+    written = status["written_lsn"]
+    if written is None:
+        return iter(["no position was written here that a standby could have replayed"])
+    return _reached(status, wanted, parse_lsn(written), "replay", "replay_lsn", "replayed")
+
+
 def _received(status: Status, wanted: Expectations) -> t.Iterator[str]:
     return _reached(status, wanted, wanted.received, "receive", "flush_lsn", "received")
 
@@ -284,6 +295,7 @@ _CONDITIONS: tuple[t.Callable[[Status, Expectations], t.Iterator[str]], ...] = (
     _sync_state,
     _received,
     _replayed,
+    _written_replayed,
     _lag_bytes,
     _lag_seconds,
 )

@@ -23,6 +23,9 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._server_log i
 from ansible_collections.pgtandem.replication.plugins.module_utils._status import Position, Status, observe
 from ansible_collections.pgtandem.replication.plugins.module_utils._wait import Clock, wait_until
 
+#: Looks after which another position is written, for a standby that tells what it replayed only with what it receives.
+_NUDGE = 4
+
 
 @dataclass(frozen=True)
 class Request:
@@ -74,12 +77,16 @@ def report(host: Host, request: Request, clock: Clock | None = None) -> dict[str
     """The module's result; conditions that are not met by the deadline raise C(ReplicationError) with the same keys."""
     written: str | None = None
 
+    looks = 0
+
     def look() -> Status:
-        nonlocal written
-        status = observe(
-            host, request.login, position=Position.NONE if written else request.position, sizes=request.sizes
-        )
-        # One position is enough: later looks are to see it replayed, not to write another.
+        nonlocal written, looks
+        # One position is enough: later looks are to see it replayed. A standby that is to tell so by itself may need
+        # one more to receive before it does.
+        looks += 1
+        again = request.wanted.written_replayed and looks % _NUDGE == 0
+        position = Position.NONE if written and not again else request.position
+        status = observe(host, request.login, position=position, sizes=request.sizes)
         written = status["written_lsn"] = written or status["written_lsn"]
         return status
 

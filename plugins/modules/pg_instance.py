@@ -177,7 +177,7 @@ options:
     default: []
   look:
     description:
-      - After all that, look once at the instance, as M(pgtandem.replication.pg_replication_status) does, and return
+      - After all that, look at the instance, as M(pgtandem.replication.pg_replication_status) does, and return
         that. What is not as it is expected here is told and fails nothing. Of a standby the role and O(upstream) are
         expected too. In check mode this is left out where something would change.
     type: dict
@@ -203,6 +203,14 @@ options:
       received_lsn:
         description: Expect that this position is received.
         type: str
+      patience:
+        description: Seconds to wait for the WAL receiver to stream, where that is expected. V(0) looks once.
+        type: float
+        default: 0.0
+      fed:
+        description: Whether the upstream was seen to feed this standby. Without that RV(proven) is V(false).
+        type: bool
+        default: true
 extends_documentation_fragment:
   - pgtandem.replication.instance
   - pgtandem.replication.tls
@@ -296,6 +304,11 @@ unmet:
   type: list
   elements: str
   sample: []
+receives:
+  description: Whether the WAL receiver of a standby streams from O(upstream), and nothing waits for a restart.
+  returned: with O(look)
+  type: bool
+  sample: true
 proven:
   description: Whether all was as expected, nothing was changed and nothing waits for a restart.
   returned: with O(look)

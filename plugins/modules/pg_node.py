@@ -174,4 +174,9 @@ node:
       description: As RV(pgtandem.replication.pg_replication_status#module:samples).
       type: list
       elements: dict
+expected:
+  description: What was in O(expect), of which nothing is missing where the module did not fail.
+  returned: always
+  type: dict
+  sample: {standbys: [pg2]}
 """

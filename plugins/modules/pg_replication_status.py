@@ -99,6 +99,12 @@ options:
           - Ask the standby where time matters. Before PostgreSQL 15 it tells its upstream what it has replayed only
             every C(wal_receiver_status_interval), which is 10 seconds.
         type: str
+      written_replayed:
+        description:
+          - On a primary, with O(write_position), each standby has replayed the position that is written. Until that
+            is so, more is written now and then, since before PostgreSQL 15 a standby tells what it has replayed only
+            when it receives more; the first one is what counts.
+        type: bool
       received_lsn:
         description:
           - A position up to which a standby must have received the WAL and flushed it to its disk; on a primary each
@@ -912,6 +918,7 @@ def status_options() -> dict[str, t.Any]:
                 "receiver_port": {"type": "int"},
                 "sync_state": {"type": "str", "choices": ["async", "potential", "sync", "quorum"]},
                 "replayed_lsn": {"type": "str"},
+                "written_replayed": {"type": "bool"},
                 "received_lsn": {"type": "str"},
                 "maximum_lag_bytes": {"type": "int"},
                 "maximum_lag_seconds": {"type": "float"},

@@ -61,6 +61,12 @@ def sending_position(status: Node | None) -> str | None:
     return max((lsn for lsn in known if lsn), key=parse_lsn, default=None)
 
 
+def _replayed(status: Node, sender: Row | None) -> str | None:
+    """How far a standby has replayed, by its own word or by its WAL sender's, whichever is the later one."""
+    known = [status["positions"]["replay"], (sender or {}).get("replay_lsn")]
+    return max((lsn for lsn in known if lsn), key=parse_lsn, default=None)
+
+
 def _member(node: Node, upstream: Node | None, sender: Row | None) -> dict[str, t.Any]:
     status = node["status"]
     member: dict[str, t.Any] = {
@@ -88,6 +94,7 @@ def _member(node: Node, upstream: Node | None, sender: Row | None) -> dict[str, 
     member["pending_restart"] = status["pending_restart"]
     if status["role"] == "standby":
         said = status["upstream"] or {}
+        member["position"] = _replayed(status, sender)
         member["upstream"] = {
             "name": upstream["name"] if upstream else None,
             "host": said.get("host"),
@@ -110,9 +117,9 @@ def _connection(node: Node, upstream: Node | None, sender: Row | None) -> dict[s
         "sync_state": sender["sync_state"] if sender else None,
         "application_name": sender["application_name"] if sender else None,
         "slot_name": (sender or {}).get("slot_name") or receiver.get("slot_name"),
-        # Both sides' own positions: what a WAL sender knows of replay is up to wal_receiver_status_interval old.
+        # Both sides' words: what a WAL sender knows of replay may be old, and so may what was read of the standby.
         "lag_bytes": lsn_distance(
-            sending_position(upstream["status"] if upstream else None), status["positions"]["replay"]
+            sending_position(upstream["status"] if upstream else None), _replayed(status, sender)
         ),
         "lag_seconds": lag_seconds,
         "paused": bool(status["replay"]["paused"]),

@@ -45,6 +45,10 @@ def test_a_row_reaches_the_standby_and_the_processes_are_there(pair: Site) -> No
 def test_the_first_run_shows_the_topology(first_run: Run) -> None:
     assert first_run.changed["pg1"] > 0 and first_run.changed["pg2"] > 0
     assert "└─ pg2" in first_run.output and "streaming" in first_run.output
+    assert "lag 0 B" in first_run.output
+    # What the standby saw of itself when it started, and its primary afterwards, is proof enough.
+    assert "a position that is written there replayed" in first_run.output
+    assert "See the WAL receiver" not in first_run.output
 
 
 @pytest.mark.parametrize("arguments", [(), ("--check", "--diff")], ids=["run", "check"])

@@ -91,6 +91,10 @@ MET = [
     pytest.param(PRIMARY, {"receiver_port": 33786}, id="the receiver's port"),
     pytest.param(PRIMARY, {"sync_state": "async"}, id="sync_state of any"),
     pytest.param(PRIMARY, {"replayed_lsn": "0/03000098"}, id="position written as 19 does"),
+    pytest.param(
+        but(PRIMARY, written_lsn="0/3000098"), {"standbys": ["pg2"], "written_replayed": True},
+        id="replayed what was written",
+    ),
     pytest.param(PRIMARY, {"maximum_lag_bytes": 0, "maximum_lag_seconds": 0}, id="idle primary has no lag"),
     pytest.param(STANDBY, {"streaming": True, "timeline": 1}, id="streaming"),
     pytest.param(STOPPED, {"streaming": False}, id="nothing streaming"),
@@ -200,6 +204,14 @@ UNMET = [
     pytest.param(
         PRIMARY, {"replayed_lsn": "0/30000A0"},
         "the standby 'pg2' has replayed up to 0/3000098, expected at least 0/30000A0", id="not reported as replayed",
+    ),
+    pytest.param(
+        but(PRIMARY, written_lsn="0/30000A0"), {"standbys": ["pg2"], "written_replayed": True},
+        "the standby 'pg2' has replayed up to 0/3000098, expected at least 0/30000A0", id="written and not replayed",
+    ),
+    pytest.param(
+        but(STANDBY, written_lsn=None), {"written_replayed": True},
+        "no position was written here that a standby could have replayed", id="a standby writes no position",
     ),
     pytest.param(
         but(STANDBY, replay__lag_bytes=11), {"maximum_lag_bytes": 10},

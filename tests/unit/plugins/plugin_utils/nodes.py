@@ -149,7 +149,15 @@ def cascade() -> list[Node]:
         "primary",
         wal_senders=[
             sender("pg2", sync_state="sync", slot_name="pg2", client_port=40002, pid=12, lag_bytes=0),
-            sender("pg3", slot_name="pg3", client_port=40003, pid=13, client_addr="10.0.0.3", lag_bytes=1536),
+            sender(
+                "pg3",
+                slot_name="pg3",
+                client_port=40003,
+                pid=13,
+                client_addr="10.0.0.3",
+                lag_bytes=1536,
+                replay_lsn="0/4FFFA00",
+            ),
             sender("<other> & co", client_port=40009, pid=19, client_addr="10.0.0.9"),
         ],
         slots=[slot("pg2"), slot("pg3"), slot("gone", active=False, retained_bytes=3 * 1024**3)],

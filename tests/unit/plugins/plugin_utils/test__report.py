@@ -75,6 +75,16 @@ def test_an_upstream_outside_is_said() -> None:
     assert "from 192.0.2.99:5432, not a host of this cluster" in render("main", live_members(nodes))[-1]
 
 
+def test_the_later_word_on_a_position_counts() -> None:
+    """A standby may have been read before its upstream was, or its WAL sender may not have heard from it since."""
+    for own, told in [("0/4000000", "0/5000000"), ("0/5000000", "0/4000000"), ("0/5000000", None)]:
+        nodes = cascade()
+        nodes[1]["status"]["positions"]["replay"] = own
+        nodes[0]["status"]["wal_senders"][0]["replay_lsn"] = told
+        second = live_members(nodes)[1]
+        assert second["position"] == "0/5000000" and second["connection"]["lag_bytes"] == 0
+
+
 def test_the_tree() -> None:
     lines = render("main", live_members(cascade()))
     assert lines[1].startswith("pg1  10.0.0.1:5432  primary  timeline 1  at 0/5000000")
