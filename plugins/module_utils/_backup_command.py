@@ -49,6 +49,8 @@ class BaseBackupRequest:
     replace: str = "no"
     #: Whether that may stop a server that runs as a primary beside the one that counts.
     stop_primary: bool = False
+    #: Whether to make the configuration that Debian keeps apart, while the copy goes on.
+    configuration: bool = False
 
     def shown(self) -> str:
         """The upstream, for messages."""

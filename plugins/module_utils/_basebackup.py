@@ -25,6 +25,10 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._backup_comma
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._backup_job import FILLING
 from ansible_collections.pgtandem.replication.plugins.module_utils._bytes import shown_bytes
+from ansible_collections.pgtandem.replication.plugins.module_utils._create import (
+    create_configuration,
+    lacks_configuration,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import (
     DirectoryEvidence,
     DirectoryState,
@@ -241,6 +245,11 @@ class _Seeding:
         _job.start(self._host, incoming, steps, unit=unit, passfile_line=line, total=total_bytes(request))
         self._token = token
         self._actions.append(_planned(self._host, request))
+        # While it copies; what fails here is told where the configuration is wanted, once there is data for it.
+        if request.configuration and lacks_configuration(self._host):
+            with contextlib.suppress(ReplicationError, OSError):
+                create_configuration(self._host)
+                self._actions.append(f"create the configuration in {instance.config_directory}")
 
     def _take_over(self, incoming: Incoming, marker: t.Mapping[str, t.Any], purpose: str) -> dict[str, t.Any]:
         """The copy is whole: make it a standby and move it up."""

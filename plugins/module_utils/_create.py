@@ -7,14 +7,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import time
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
-from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import filling
+from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import filling, try_lock
 from ansible_collections.pgtandem.replication.plugins.module_utils._layout import CREATING
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import quote_setting
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import default_auth_method
@@ -24,6 +26,9 @@ _LOCALE = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 
 #: Said on disk while a new cluster is made.
 _PURPOSE = "initdb"
+
+#: Seconds to wait for another run that makes a configuration.
+_PATIENCE = 60.0
 
 _CONFIGURATION_FILES = ("postgresql.conf", "pg_hba.conf", "pg_ident.conf")
 
@@ -46,16 +51,17 @@ def create_cluster(host: Host, *, superuser: str, options: t.Sequence[str]) -> b
     Returns whether that was made too.
     """
     instance = host.instance
-    with filling(host) as incoming:
+    with filling(host) as incoming, contextlib.ExitStack() as stack:
         with_configuration = False
         if not incoming.is_whole(_PURPOSE):
             incoming.begin(_PURPOSE)
             with_configuration = lacks_configuration(host)
             if with_configuration:
                 # One initdb for both. What pg_createcluster drops when it fails is what was begun here.
+                lock = stack.enter_context(_configuring(host))
                 _begin_configuration(host)
                 words = [f"--username={superuser}", *options]
-                _pg_createcluster(host, incoming.path, words, keep_open=[incoming.lock])
+                _pg_createcluster(host, incoming.path, words, keep_open=[incoming.lock, lock])
             else:
                 host.runner.run(
                     initdb_command(host, directory=incoming.path, superuser=superuser, options=options),
@@ -86,11 +92,41 @@ def create_configuration(host: Host) -> None:
     pg_createcluster can take over a data directory, but it drops that directory when it fails. So it makes its
     cluster on a scratch directory, and the configuration is pointed at the real one afterwards.
     """
-    scratch = _scratch(host)
-    _begin_configuration(host)
-    _pg_createcluster(host, scratch, ["--no-sync"])
-    shutil.rmtree(scratch)
-    _finish_configuration(host)
+    with _configuring(host) as lock:
+        # Another run may have made it until now.
+        if not lacks_configuration(host):
+            return
+        scratch = _scratch(host)
+        _begin_configuration(host)
+        _pg_createcluster(host, scratch, ["--no-sync"], keep_open=[lock])
+        shutil.rmtree(scratch)
+        _finish_configuration(host)
+
+
+@contextlib.contextmanager
+def _configuring(host: Host) -> t.Iterator[int]:
+    """Wait until no other run makes a configuration here. The lock is inherited by what makes it, which may outlive us.
+
+    It is on the folder of the version's configurations, since a configuration that was left half made is removed.
+    """
+    folder = os.path.dirname(host.instance.config_directory)
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        if not os.path.isdir(folder):
+            host.files.make_folder(folder, owner=host.instance.os_user, mode=0o755)
+        lock = try_lock(folder)
+        if lock is not None:
+            break
+        if time.monotonic() > deadline:
+            raise ReplicationError(
+                f"Another run has been making a configuration in {folder} for {_PATIENCE:g} s (it holds the lock on "
+                "that folder). Wait for its end and run again."
+            )
+        time.sleep(0.05)
+    try:
+        yield lock
+    finally:
+        os.close(lock)
 
 
 def _scratch(host: Host) -> str:

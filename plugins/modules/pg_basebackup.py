@@ -127,6 +127,14 @@ options:
     type: str
     choices: ["no", aside, delete]
     default: "no"
+  configuration:
+    description:
+      - With Debian's layout, make the instance's configuration with C(pg_createcluster) while the copy goes on, where
+        it is missing. M(pgtandem.replication.pg_instance) would make it afterwards.
+      - It is made on a directory of its own and never touches the copy. Where that fails, nothing is said of it here;
+        M(pgtandem.replication.pg_instance) tries again and tells.
+    type: bool
+    default: false
   stop_primary:
     description:
       - Whether O(replace) may stop a server that runs as a primary. It is for an old primary beside the one that
@@ -323,6 +331,7 @@ def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
             upstream_status=parameters["upstream_status"],
             replace=parameters["replace"],
             stop_primary=parameters["stop_primary"],
+            configuration=parameters["configuration"],
             options={str(name): str(value) for name, value in parameters["upstream_options"].items()},
         ),
         check_mode=module.check_mode,
@@ -365,6 +374,7 @@ def main() -> None:
             "upstream_status": {"type": "dict", "default": {}},
             "replace": {"type": "str", "choices": ["no", "aside", "delete"], "default": "no"},
             "stop_primary": {"type": "bool", "default": False},
+            "configuration": {"type": "bool", "default": False},
             "wait_timeout": {"type": "float"},
             "job": {"type": "str"},
         },

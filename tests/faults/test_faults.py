@@ -33,9 +33,9 @@ MOMENTS = {
     "the primary is configured": ("pg1", f"{SETTINGS}"),
     "the primary starts": ("pg1", f"{DATA}/postmaster.pid"),
     "the base backup begins": ("pg2", f"{DATA}/pgtandem-incoming"),
+    "the standby's configuration begins": ("pg2", f"{CONFIG}/.pgtandem-creating"),
     "the base backup is at work": ("pg2", f"{DATA}/pgtandem-incoming/base"),
     "the copy is a standby and not configured": ("pg2", f"{DATA}/global/pg_control"),
-    "the standby's configuration begins": ("pg2", f"{CONFIG}/.pgtandem-creating"),
     "the standby is configured": ("pg2", f"{SETTINGS}"),
     "the standby starts": ("pg2", f"{DATA}/postmaster.pid"),
 }
