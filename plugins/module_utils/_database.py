@@ -236,8 +236,20 @@ def identify_system(target: Target, *, sessions: int = 1) -> Identity:
 def read_slot(target: Target, name: str) -> dict[str, t.Any]:
     """What a replication connection is told of a slot, from 15 on: its type and position, None where there is no such
     slot. The server refuses to tell of a logical one."""
-    require_driver()
     statement = 'READ_REPLICATION_SLOT "{}"'.format(name.replace('"', '""'))
+    slot_type, restart_lsn = _answer(target, statement)
+    return {"slot_type": slot_type, "restart_lsn": restart_lsn}
+
+
+def read_history(target: Target, timeline: int) -> str:
+    """The history file of a timeline, which a replication connection may have whatever the role is."""
+    return _answer(target, f"TIMELINE_HISTORY {timeline:d}")[1] or ""
+
+
+def _answer(target: Target, statement: str) -> list[str | None]:
+    """The first two values that a replication connection is answered, None for each where there is no row."""
+    require_driver()
+    values: t.Sequence[t.Any]
     with _account_of(target):
         session = _replication_session(target)
         try:
@@ -245,17 +257,16 @@ def read_slot(target: Target, name: str) -> dict[str, t.Any]:
                 answer = session.pgconn.exec_(statement.encode())
                 if answer.error_message:
                     raise DatabaseError(answer.error_message.decode("utf-8", "replace").strip())
-                row = [answer.get_value(0, column) for column in range(2)]
-                values = [value.decode() if value is not None else None for value in row]
+                values = [answer.get_value(0, column) for column in range(2)]
             else:
                 with session.cursor() as cursor:
                     cursor.execute(statement)
-                    values = list(cursor.fetchone() or (None, None))
+                    values = cursor.fetchone() or (None, None)
         except _driver_errors() as error:
             raise DatabaseError(_server_line(error)) from error
         finally:
             session.close()
-    return {"slot_type": values[0], "restart_lsn": values[1]}
+    return [value if value is None or isinstance(value, str) else bytes(value).decode() for value in values]
 
 
 def _driver_errors() -> tuple[type[Exception], ...]:
