@@ -261,7 +261,7 @@ def _answer(target: Target, statement: str) -> list[str | None]:
             else:
                 with session.cursor() as cursor:
                     cursor.execute(statement)
-                    values = cursor.fetchone() or (None, None)
+                    values = (cursor.fetchone() or (None, None))[:2]
         except _driver_errors() as error:
             raise DatabaseError(_server_line(error)) from error
         finally:
