@@ -202,7 +202,9 @@ def makes_slot_anew(request: BaseBackupRequest) -> bool:
     ...     slot = {"slot_name": "pg2", "slot_type": "physical", "wal_status": "reserved", **columns}
     ...     senders = [{"slot_name": "pg2", "state": active}] if active else []
     ...     status = {"slots": [slot], "wal_senders": senders}
-    ...     return makes_slot_anew(BaseBackupRequest("pg1", 5432, "replica", None, "pg2", upstream_status=status))
+    ...     return makes_slot_anew(
+    ...         BaseBackupRequest("pg1", 5432, "replica", None, "pg2", slot="pg2", upstream_status=status)
+    ...     )
     >>> anew("streaming"), anew("streaming", wal_status="lost"), anew("catchup"), anew(None)
     (False, True, True, True)
     >>> anew(None, wal_status=None), anew(None, slot_type="logical"), anew(None, slot_name="pg3")
