@@ -29,8 +29,9 @@ SETTINGS = (
 )
 DATABASES = "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database"
 LEFT = "SHOW synchronous_commit"
-#: The process that measures, not the one that fills the tables before; and not the shell that looks for it.
-PGBENCH = "pgrep -of 'pgbenc[h] .*-M prepared'"
+SECONDS = 15
+#: The process that measures, not those that fill the tables and warm up before, nor the shell that looks for it.
+PGBENCH = f"pgrep -of 'pgbenc[h] .*-T {SECONDS} '"
 
 
 def looks() -> dict[str, str]:
@@ -54,7 +55,7 @@ def variables(seconds: int, *levels: str) -> tuple[str, str]:
 @pytest.fixture
 def running() -> t.Iterator[subprocess.Popen[str]]:
     """A benchmark in the middle of a level, with what it has set in force."""
-    command = playbook_command("benchmark", *variables(15, "on", "remote_apply"))
+    command = playbook_command("benchmark", *variables(SECONDS, "on", "remote_apply"))
     with subprocess.Popen(**command, start_new_session=True) as process:
         wait_until(lambda: psql("pg1", LEFT, check=False) == "local" and on("pg1", PGBENCH, check=False), 120)
         assert "pgtandem_benchmark" in psql("pg1", DATABASES)
