@@ -292,6 +292,10 @@ class _Rewind:
         source = ask_source(self._request)
         standby = classify(evidence) is DirectoryState.STANDBY
         if evidence.running_pid is not None:
+            # What speaks against a rewind of a running server speaks against it after the stop as well.
+            early = decide(_target_of(self._host, evidence, is_standby=standby), source)
+            if early.way is Way.COPY:
+                self._plan(early)
             service_of(self._host, timeout=self._request.timeout).stop()
             self._actions.append("stop the server")
             evidence = self._look()

@@ -169,6 +169,18 @@ def test_an_old_primary_that_cannot_be_rewound_is_copied_anew_where_it_is_named(
     assert not list(spare.folder.glob("*.pgtandem-*"))
 
 
+def test_a_second_primary_that_cannot_be_rewound_is_not_stopped_for_nothing(spare: Site) -> None:
+    both_wrote(spare)
+    broken = stand_in(spare, '[ "$*" = --version ] && echo "pg_rewind (PostgreSQL) 12.22" && exit\nexit 1')
+    stop = ("--limit", "pg1", "-e", "pgtandem_stop_old_primary=true")
+    run = spare.play("rejoin.yml", *stop, pg1=broken)
+    assert run.status != 0 and "There is no pg_rewind of this version here" in run.flat, run.output
+    assert "name this host in pgtandem_reseed" in run.flat, run.output
+    assert words_on(spare, "pg1") == "before pg1", "it was stopped, or rewound"
+    rejoin(spare, *stop, "-e", "pgtandem_reseed=pg1", pg1=broken)
+    assert words_on(spare, "pg1") == words_on(spare, "pg2") == "before pg2"
+
+
 def test_a_second_primary_that_runs_is_copied_anew_where_both_were_asked(spare: Site) -> None:
     both_wrote(spare)
     copied = ("--limit", "pg1", "-e", "pgtandem_reseed=pg1", "-e", "pgtandem_reseed_mode=copy")

@@ -110,7 +110,7 @@ def test_each_part_in_turn_makes_a_pair() -> None:
 
 
 def test_a_run_of_all_completes_what_the_parts_began() -> None:
-    _, changed = site()
+    changed = site()[1]
     assert changed["pg3"] > 0 and changed["pg1"] == 0, changed
     wait_until(lambda: "follows" in seen("pg3"), 20)
     assert seen("pg2") == {"packages", "data", "settings", "server", "role", "follows", "slot pg3"}
@@ -145,11 +145,11 @@ CHANGE: dict[str, t.Any] = {"pgtandem_replication_password": "an0therWord", "pgt
 
 def test_the_part_of_login_alone_gives_the_role_its_password() -> None:
     password, settings = password_and_setting()
-    _, changed = site("--tags", "login", **CHANGE)
+    changed = site("--tags", "login", **CHANGE)[1]
     assert password_and_setting()[0] != password and password_and_setting()[1] == settings
     assert {host: count > 0 for host, count in changed.items()} == {"pg1": True, "pg2": False, "pg3": False}
     # Back, by everything but the settings.
-    _, changed = site("--skip-tags", "configure")
+    changed = site("--skip-tags", "configure")[1]
     assert changed["pg1"] > 0 and password_and_setting()[1] == settings
     stored = psql("pg1", "SELECT rolpassword FROM pg_authid WHERE rolname = 'replica'")
     site("--tags", "login")
@@ -157,7 +157,7 @@ def test_the_part_of_login_alone_gives_the_role_its_password() -> None:
 
 
 def test_everything_but_login_leaves_the_role_as_it_is() -> None:
-    password, _ = password_and_setting()
+    password = password_and_setting()[0]
     change = {"pgtandem_parameters": CHANGE["pgtandem_parameters"]}
     site("--skip-tags", "login", **change)
     assert password_and_setting() == (password, {"9MB"})
@@ -173,7 +173,7 @@ def test_the_part_of_slots_alone_brings_back_a_slot_and_no_server() -> None:
     output, changed = site("--skip-tags", "slots,configure,prove")
     assert changed == dict.fromkeys(HOSTS, 0), output
     assert "slot pg3" not in seen("pg2")
-    _, changed = site("--tags", "slots")
+    changed = site("--tags", "slots")[1]
     assert changed == {"pg1": 0, "pg2": 1, "pg3": 0}
     assert "slot pg3" in seen("pg2") and "server" not in seen("pg3")
     text = refused("--tags", "prove", "-e", "pgtandem_proof_timeout=2")

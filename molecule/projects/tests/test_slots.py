@@ -108,7 +108,7 @@ def test_wal_is_kept_for_a_standby_that_was_away(lean: Path) -> None:
     """By wal_keep_size alone: what the primary would have recycled at its checkpoints is still there."""
     on("pg2", "pg_ctlcluster 15 lean stop")
     first = ask("lean1", "SELECT pg_walfile_name(pg_current_wal_lsn())")
-    for _ in range(6):
+    for _turn in range(6):
         ask("lean1", "CREATE TABLE IF NOT EXISTS filled (n int); INSERT INTO filled VALUES (1); SELECT pg_switch_wal()")
         ask("lean1", "CHECKPOINT")
     assert ask("lean1", f"SELECT count(*) FROM pg_ls_waldir() WHERE name = '{first}'") == "1"
@@ -134,7 +134,7 @@ def test_slots_go_where_they_are_used_no_longer(lean: Path) -> None:
     output, changed = site(lean, "--check")
     assert any(changed.values()) and (slots(), streams()) == (USED, WITH), output
     assert " ".join(output.split()).count("Would drop the slot") == 2, output
-    output, _ = site(lean)
+    output = site(lean)[0]
     assert (slots(), streams()) == (NONE, WITHOUT), output
     assert "slot lean" not in output.split("PLAY [Show the topology]")[1], output
     assert {ask(name, "SHOW primary_slot_name") for name in HOSTS} == {""}
@@ -148,7 +148,7 @@ def test_a_slot_that_such_a_run_left_goes_by_the_next_one(lean: Path) -> None:
     ask("lean2", "SELECT pg_create_physical_replication_slot('lean3', true)")
     ask("lean2", "SELECT pg_create_physical_replication_slot('archive', true)")
     settled(lean, "--skip-tags", "slots")
-    _, changed = site(lean)
+    changed = site(lean)[1]
     assert changed["lean3"] == 1 and changed["lean1"] == changed["lean2"] == 0, changed
     assert slots() == {**NONE, "lean2": "archive unused"}
     settled(lean)
