@@ -276,6 +276,7 @@ def _judge_slot(request: BaseBackupRequest, slot: t.Mapping[str, t.Any] | None, 
 
 
 def target_of(request: BaseBackupRequest) -> Target:
+    """The login that the copy and its standby use."""
     return Target(
         host=request.host, port=request.port, user=request.user, password=request.password, options=request.options
     )
