@@ -54,7 +54,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._preflight im
     total_bytes,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import passfile_line
-from ansible_collections.pgtandem.replication.plugins.module_utils._replace import make_way
+from ansible_collections.pgtandem.replication.plugins.module_utils._replace import Way, make_way
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import look_at_directory
 from ansible_collections.pgtandem.replication.plugins.module_utils._standby import mark_as_standby
 
@@ -107,9 +107,11 @@ class Waiting(t.NamedTuple):
 class _Seeding:
     """One run of the module over one data directory."""
 
-    def __init__(self, host: Host, request: BaseBackupRequest, waiting: Waiting) -> None:
+    def __init__(self, host: Host, request: BaseBackupRequest, waiting: Waiting, *, stopped: bool = False) -> None:
         self._host = host
         self._request = request
+        #: Whether this run stopped the server that used the slot, after it had looked at that.
+        self._stopped = stopped
         self._directory = host.instance.data_directory
         #: The copy that this run waits for. Where it fails the run fails, and begins no new one.
         self._token = waiting.job
@@ -211,7 +213,7 @@ class _Seeding:
 
     def _prepare(self, *, again: bool = False) -> Ready:
         if self._ready is None:
-            self._ready = preflight(self._host, self._request, again=again)
+            self._ready = preflight(self._host, self._request, again=again, slot=not self._stopped)
         return self._ready
 
     def _begin(self, incoming: Incoming, ready: Ready) -> None:
@@ -306,18 +308,18 @@ def seed(
 ) -> dict[str, t.Any]:
     """Make the data directory a standby of the upstream's system, unless it is one."""
     waiting = waiting or Waiting()
-    made_way = []
+    way = Way([])
     if request.replace != "no" and waiting.job is None:
-        made_way = make_way(host, request, check_mode=check_mode)
+        way = make_way(host, request, check_mode=check_mode)
     evidence = look_at_directory(host)
-    if check_mode and made_way:
-        return _result(host, evidence, changed=True, actions=[*made_way, _planned(host, request)])
+    if check_mode and way.actions:
+        return _result(host, evidence, changed=True, actions=[*way.actions, _planned(host, request)])
     if decide(request, evidence, None) is None and waiting.job is None:
         return _result(host, evidence, changed=False, actions=[])
     if check_mode:
         return _foreseen(host, request, evidence)
-    result = _Seeding(host, request, waiting).run()
-    result["actions"] = made_way + result["actions"]
+    result = _Seeding(host, request, waiting, stopped=way.stopped).run()
+    result["actions"] = way.actions + result["actions"]
     return result
 
 

@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import select
 import sys
+import time
 import typing as t
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from dataclasses import dataclass
 from ansible_collections.pgtandem.replication.plugins.module_utils._effective_user import effective_user
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import account
+
+_UNDEFINED_OBJECT = "42704"
+_OBJECT_IN_USE = "55006"
 
 _DRIVER = ""
 psycopg: t.Any = None
@@ -237,29 +241,66 @@ def read_slot(target: Target, name: str) -> dict[str, t.Any]:
     """What a replication connection is told of a slot, from 15 on: its type and position, None where there is no such
     slot. The server refuses to tell of a logical one."""
     require_driver()
-    statement = 'READ_REPLICATION_SLOT "{}"'.format(name.replace('"', '""'))
     with _account_of(target):
         session = _replication_session(target)
         try:
-            if _DRIVER == "psycopg":
-                answer = session.pgconn.exec_(statement.encode())
-                if answer.error_message:
-                    raise DatabaseError(answer.error_message.decode("utf-8", "replace").strip())
-                row = [answer.get_value(0, column) for column in range(2)]
-                values = [value.decode() if value is not None else None for value in row]
-            else:
-                with session.cursor() as cursor:
-                    cursor.execute(statement)
-                    values = list(cursor.fetchone() or (None, None))
-        except _driver_errors() as error:
-            raise DatabaseError(_server_line(error)) from error
+            row = _command(session, f"READ_REPLICATION_SLOT {_quoted(name)}")
         finally:
             session.close()
-    return {"slot_type": values[0], "restart_lsn": values[1]}
+    return {"slot_type": row[0], "restart_lsn": row[1]}
 
 
-def _driver_errors() -> tuple[type[Exception], ...]:
-    return (psycopg.Error,) if _DRIVER == "psycopg" else (psycopg2.Error,)
+def remake_slot(target: Target, name: str, *, patience: float = 30.0) -> None:
+    """Drop a physical slot and make it again over a replication connection, with WAL kept from now on.
+
+    For C(patience) seconds it is waited for whoever uses it: a WAL sender ends a moment after its standby.
+    """
+    require_driver()
+    deadline = time.monotonic() + patience
+    with _account_of(target):
+        session = _replication_session(target)
+        try:
+            while True:
+                try:
+                    _command(session, f"DROP_REPLICATION_SLOT {_quoted(name)}")
+                    break
+                except DatabaseError as error:
+                    if error.sqlstate == _UNDEFINED_OBJECT:
+                        break
+                    if error.sqlstate != _OBJECT_IN_USE or time.monotonic() > deadline:
+                        raise
+                time.sleep(0.2)
+            _command(session, f"CREATE_REPLICATION_SLOT {_quoted(name)} PHYSICAL RESERVE_WAL")
+        finally:
+            session.close()
+
+
+def _quoted(name: str) -> str:
+    return '"{}"'.format(name.replace('"', '""'))
+
+
+def _command(session: t.Any, statement: str) -> list[str | None]:
+    """A command of the replication protocol, and the first two values of what it answers."""
+    if _DRIVER == "psycopg":
+        try:
+            answer = session.pgconn.exec_(statement.encode())
+        except psycopg.Error as error:
+            raise DatabaseError(_server_line(error), sqlstate=error.sqlstate) from error
+        if answer.error_message:
+            state = answer.error_field(psycopg.pq.DiagnosticField.SQLSTATE)
+            raise DatabaseError(
+                answer.error_message.decode("utf-8", "replace").strip(), sqlstate=state.decode() if state else None
+            )
+        if not answer.ntuples:
+            return [None, None]
+        found = [answer.get_value(0, column) for column in range(2)]
+        return [value.decode() if value is not None else None for value in found]
+    try:
+        with session.cursor() as cursor:
+            cursor.execute(statement)
+            return list((cursor.fetchone() if cursor.description else None) or (None, None))
+    except psycopg2.Error as error:
+        raise DatabaseError(_server_line(error), sqlstate=error.pgcode) from error
 
 
 class ReplicationSession:
@@ -321,3 +362,16 @@ def _identity_from(session: t.Any) -> Identity:
     except psycopg2.Error as error:
         raise DatabaseError(_server_line(error), sqlstate=error.pgcode) from error
     return Identity(str(row[0]), int(row[1]), str(row[2]), int(session.server_version))
+
+
+def read_history(target: Target, timeline: int) -> str:
+    """The history file of a timeline, which a replication connection may have whatever the role is."""
+    require_driver()
+    with _account_of(target):
+        session = _replication_session(target)
+        try:
+            content: t.Any = _command(session, f"TIMELINE_HISTORY {timeline:d}")[1]
+        finally:
+            session.close()
+    # psycopg2 takes it for bytes, as which the server declares it.
+    return content if isinstance(content, str) else bytes(content or b"").decode()

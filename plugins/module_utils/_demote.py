@@ -255,8 +255,9 @@ def _prove_link(database: Database, successor: str) -> None:
     deadline = time.monotonic() + ANSWER_SECONDS
     while True:
         flushed = database.value(
-            f"SELECT max(flush_{lsn}::text::pg_lsn)::text FROM pg_stat_replication WHERE application_name = %s "
-            "AND state = 'streaming'",
+            # Before 13 there is no max() of positions.
+            f"SELECT flush_{lsn}::text FROM pg_stat_replication WHERE application_name = %s AND state = 'streaming' "
+            f"ORDER BY flush_{lsn} DESC NULLS LAST LIMIT 1",
             [successor],
         )
         if flushed and parse_lsn(flushed) >= position:

@@ -192,7 +192,42 @@ def _check_writable(host: Host, places: t.Sequence[Place]) -> None:
             )
 
 
-def _check_upstream(request: BaseBackupRequest, *, again: bool) -> None:
+def makes_slot_anew(request: BaseBackupRequest) -> bool:
+    """Whether the slot is to be made anew once the running standby that is to be replaced is stopped (pure).
+
+    From 16 on a standby says how far it is as soon as it asks, also for WAL that is gone, and so takes back even a slot
+    that was made for the copy. Only where it streams by the slot is that as good as a new one.
+
+    >>> def anew(active, **columns):
+    ...     slot = {"slot_name": "pg2", "slot_type": "physical", "wal_status": "reserved", **columns}
+    ...     senders = [{"slot_name": "pg2", "state": active}] if active else []
+    ...     status = {"slots": [slot], "wal_senders": senders}
+    ...     return makes_slot_anew(
+    ...         BaseBackupRequest("pg1", 5432, "replica", None, "pg2", slot="pg2", upstream_status=status)
+    ...     )
+    >>> anew("streaming"), anew("streaming", wal_status="lost"), anew("catchup"), anew(None)
+    (False, True, True, True)
+    >>> anew(None, wal_status=None), anew(None, slot_type="logical"), anew(None, slot_name="pg3")
+    (False, False, False)
+    """
+    status = request.upstream_status
+    slot = _slot_in(request)
+    if slot is None or slot["slot_type"] != "physical" or slot["wal_status"] is None:
+        return False
+    streams = any(
+        sender["slot_name"] == request.slot and sender["state"] == "streaming"
+        for sender in status.get("wal_senders") or ()
+    )
+    return not (streams and slot["wal_status"] == "reserved")
+
+
+def _slot_in(request: BaseBackupRequest) -> t.Mapping[str, t.Any] | None:
+    """What was seen of the slot on the upstream."""
+    slots = request.upstream_status.get("slots") or ()
+    return next((row for row in slots if row["slot_name"] == request.slot), None)
+
+
+def _check_upstream(request: BaseBackupRequest, *, again: bool, slot: bool = True) -> None:
     status = request.upstream_status
     theirs, ours = (status.get("host") or {}).get("architecture"), os.uname().machine
     if theirs and theirs != ours:
@@ -200,9 +235,8 @@ def _check_upstream(request: BaseBackupRequest, *, again: bool) -> None:
             f"{request.shown()} runs on {theirs} and this host is {ours}. Physical replication needs one processor "
             "architecture. Nothing was copied."
         )
-    if request.slot and status.get("slots") is not None and status.get("accepts_connections"):
-        slot = next((row for row in status["slots"] if row["slot_name"] == request.slot), None)
-        _judge_slot(request, slot, again=again)
+    if slot and request.slot and status.get("slots") is not None and status.get("accepts_connections"):
+        _judge_slot(request, _slot_in(request), again=again)
 
 
 def _ask_for_slot(request: BaseBackupRequest, upstream: Identity) -> None:
@@ -210,7 +244,7 @@ def _ask_for_slot(request: BaseBackupRequest, upstream: Identity) -> None:
     if not request.slot or request.upstream_status or not supports(upstream.version, "read_replication_slot"):
         return
     try:
-        told = read_slot(_target(request), request.slot)
+        told = read_slot(target_of(request), request.slot)
     except DatabaseError as error:
         raise UpstreamNotReady(
             f"{request.shown()} says of the slot {request.slot!r}: {error.message}. Name a physical one. Nothing was "
@@ -241,7 +275,8 @@ def _judge_slot(request: BaseBackupRequest, slot: t.Mapping[str, t.Any] | None, 
     raise UpstreamNotReady(f"{problem}. Nothing was copied.")
 
 
-def _target(request: BaseBackupRequest) -> Target:
+def target_of(request: BaseBackupRequest) -> Target:
+    """The login that the copy and its standby use."""
     return Target(
         host=request.host, port=request.port, user=request.user, password=request.password, options=request.options
     )
@@ -250,7 +285,7 @@ def _target(request: BaseBackupRequest) -> Target:
 def _login(request: BaseBackupRequest) -> Identity:
     """Try the login from here, as pg_basebackup and the standby will make it, as often at once as they will."""
     try:
-        identity = identify_system(_target(request), sessions=request.senders)
+        identity = identify_system(target_of(request), sessions=request.senders)
     except DatabaseError as error:
         raise DatabaseError(
             f"This host cannot log in for replication at {request.shown()} as {request.user!r}. The server or libpq "
@@ -290,13 +325,16 @@ def _check_versions(host: Host, request: BaseBackupRequest, upstream: Identity) 
     return client
 
 
-def preflight_of_replacing(host: Host, request: BaseBackupRequest, leaving: t.Container[str]) -> list[str]:
+def preflight_of_replacing(
+    host: Host, request: BaseBackupRequest, leaving: t.Container[str], *, anew: bool
+) -> list[str]:
     """Find every reason not to replace a data directory by a copy, while it is still there and its server may run.
 
-    C(leaving) are the folders that will be out of the way. Returns where there is no room for both.
+    C(leaving) are the folders that will be out of the way. C(anew): the slot will be made anew, so it does not matter
+    what it keeps. Returns where there is no room for both.
     """
     # The slot may be in use by the very standby that is to be replaced.
-    _check_upstream(request, again=True)
+    _check_upstream(request, again=True, slot=not anew)
     upstream = _login(request)
     _check_versions(host, request, upstream)
     places = places_of(request, host.instance.data_directory)
@@ -305,14 +343,15 @@ def preflight_of_replacing(host: Host, request: BaseBackupRequest, leaving: t.Co
     return room_problems(request, places)
 
 
-def preflight(host: Host, request: BaseBackupRequest, *, again: bool = False) -> Ready:
+def preflight(host: Host, request: BaseBackupRequest, *, again: bool = False, slot: bool = True) -> Ready:
     """Find every reason not to begin; nothing is changed.
 
-    C(again): an earlier copy died here, and the upstream may not have noticed yet that its slot is free.
+    C(again): an earlier copy died here, and the upstream may not have noticed yet that its slot is free. Without
+    C(slot) what was seen of it is not judged, since it was judged before and is older than what was done since.
     """
     # A copy that cannot be started would only be in the way.
     require_free_port(host)
-    _check_upstream(request, again=again)
+    _check_upstream(request, again=again, slot=slot)
     upstream = _login(request)
     _ask_for_slot(request, upstream)
     client = _check_versions(host, request, upstream)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._aside import (
     MOVING,
@@ -30,12 +31,15 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._data_directo
     classify,
     describe,
 )
-from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._database import remake_slot
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import Incoming, try_lock
 from ansible_collections.pgtandem.replication.plugins.module_utils._preflight import (
     UpstreamNotReady,
+    makes_slot_anew,
     preflight_of_replacing,
+    target_of,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import look_at_directory
 from ansible_collections.pgtandem.replication.plugins.module_utils._service import service_of
@@ -44,19 +48,28 @@ REPLACE = ("no", "aside", "delete")
 _REPLACEABLE = (DirectoryState.STANDBY, DirectoryState.PRIMARY, DirectoryState.REWINDING)
 
 
-def make_way(host: Host, request: BaseBackupRequest, *, check_mode: bool) -> list[str]:
-    """Set aside what is in the way, or delete it; returns what was done as sentences."""
+class Way(t.NamedTuple):
+    """What was done, or would be."""
+
+    #: As sentences.
+    actions: list[str]
+    #: Whether a server was stopped, so that what was seen of its slot before is true no more.
+    stopped: bool = False
+
+
+def make_way(host: Host, request: BaseBackupRequest, *, check_mode: bool) -> Way:
+    """Set aside what is in the way, or delete it."""
     journal = read_journal(host)
     evidence = look_at_directory(host)
     if journal.get("phase") == MOVING:
         if not check_mode:
             go_on(host)
-        return [f"go on setting {host.instance.data_directory} aside"]
+        return Way([f"go on setting {host.instance.data_directory} aside"])
     if classify(evidence) not in _REPLACEABLE:
-        return []
+        return Way([])
     if journal and not journal["proven"] and classify(evidence) is DirectoryState.STANDBY:
         # An earlier run came as far as the new copy; what is set aside waits for its proof.
-        return []
+        return Way([])
     lock = try_lock(host.instance.data_directory)
     if lock is None:
         raise ReplicationError(
@@ -71,7 +84,7 @@ def make_way(host: Host, request: BaseBackupRequest, *, check_mode: bool) -> lis
 
 def _make_way(
     host: Host, request: BaseBackupRequest, evidence: DirectoryEvidence, lock: int, *, check_mode: bool
-) -> list[str]:
+) -> Way:
     _refuse(request, evidence)
     moves = moves_of(host)
     others = others_in(host, moves)
@@ -81,8 +94,10 @@ def _make_way(
             "this server did not put that there; it may be another server's tablespace. Move it elsewhere and run "
             "again."
         )
+    asks = classify(evidence) is DirectoryState.STANDBY and evidence.running_pid is not None
+    anew = asks and makes_slot_anew(request)
     try:
-        room = preflight_of_replacing(host, request, {move.path for move in moves})
+        room = preflight_of_replacing(host, request, {move.path for move in moves}, anew=anew)
     except UpstreamNotReady:
         # A run that changes something makes the slot before it comes here.
         if not check_mode:
@@ -93,6 +108,8 @@ def _make_way(
     actions = []
     if evidence.running_pid is not None:
         actions.append("stop the server")
+    if anew:
+        actions.append(f"make the slot {request.slot} anew")
     shown = ", ".join(move.path for move in moves)
     if against is None:
         actions.append(f"set {shown} aside ({amount})")
@@ -106,9 +123,11 @@ def _make_way(
     else:
         actions.append(f"delete {shown} ({amount})")
     if check_mode:
-        return actions
+        return Way(actions)
     if evidence.running_pid is not None:
         service_of(host).stop()
+    if anew:
+        _make_slot_anew(request)
     if against is None:
         control = evidence.control
         set_aside(host, moves, system_identifier=control.system_identifier if control else None)
@@ -117,7 +136,20 @@ def _make_way(
         folders = [move.path for move in moves[1:] if not move.path.endswith(REWIND_FOLDER)]
         Incoming(host, lock).clear_everything([path for path in folders if path != directory])
         shutil.rmtree(f"{host.instance.data_directory}{REWIND_FOLDER}", ignore_errors=True)
-    return actions
+    return Way(actions, stopped=evidence.running_pid is not None)
+
+
+def _make_slot_anew(request: BaseBackupRequest) -> None:
+    """Over the login of the copy itself, since only now nobody asks by the slot any more."""
+    try:
+        remake_slot(target_of(request), t.cast(str, request.slot))
+    except DatabaseError as error:
+        raise DatabaseError(
+            f"The old server of this host was stopped, and then {request.shown()} did not make the slot "
+            f"{request.slot!r} anew: {error.message}. End what else uses that slot, and run again. The data directory "
+            "was not touched.",
+            sqlstate=error.sqlstate,
+        ) from error
 
 
 def _refuse(request: BaseBackupRequest, evidence: DirectoryEvidence) -> None:

@@ -122,6 +122,9 @@ options:
         it is a file system of its own.
       - Everything that a copy needs is tried before. Another system is refused in any case, and a running primary
         unless O(stop_primary) is given.
+      - Where the standby that is replaced does not stream by O(slot), that is dropped and made anew over the
+        replication connection, between the stop and the copy. From PostgreSQL 16 on a standby that asks for WAL which
+        is gone takes its slot back to that, so that one that was made before would be lost again.
       - Give it only where that host was named to be copied anew; each run replaces what it finds, unless an earlier
         run's copy still waits for C(pg_set_aside).
     type: str

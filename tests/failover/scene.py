@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shlex
@@ -82,7 +83,11 @@ class Scene(Stage):
 
     def rejoined(self, name: str, *arguments: str) -> Outcome:
         """A host comes back."""
-        return self.played("rejoin", "--limit", name, *STOP, *arguments)
+        return self.played("rejoin", "--limit", name, *STOP, *self.copied(name), *arguments)
+
+    def copied(self, name: str) -> tuple[str, ...]:
+        """What lets a host come back as a new copy where its PostgreSQL has no pg_rewind."""
+        return () if self.rewinds else ("-e", f"pgtandem_reseed={name}")
 
     def quiet_as_they_are(self) -> None:
         """A run of site.yml changes nothing with an inventory that has the roles as they are now."""
@@ -97,6 +102,12 @@ class Scene(Stage):
         assert outcome.counted("changed") == 0, outcome.text
 
     # --- what is there ---
+
+    @functools.cached_property
+    def rewinds(self) -> bool:
+        """Whether these hosts have a pg_rewind."""
+        node = self.nodes[NAMES[1]]
+        return bool(node.host.run("test -x %s", f"{node.bin_directory}/pg_rewind").rc == 0)
 
     def ask(self, name: str, sql: str) -> str:
         """What a host answers, nothing where it does not."""
@@ -138,7 +149,7 @@ class Scene(Stage):
         for name in sorted(self.down):
             self.power_on(name)
         for name in NAMES:
-            self.nodes[name].out("systemctl start postgresql || true")
+            self.start(name)
         living = self.primaries()
         if not living:
             self.played("failover")
@@ -151,6 +162,10 @@ class Scene(Stage):
         self.sound(primary)
 
     # --- faults ---
+
+    def start(self, name: str) -> None:
+        """Have a host's service manager start the server, if it will."""
+        self.nodes[name].out(f"systemctl start {self.nodes[name].service} || true")
 
     def calm(self) -> None:
         """End what a test left going."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+import pytest
 from outside import eventually
 from scene import Scene
 
@@ -56,6 +57,8 @@ def settle(scene: Scene) -> None:
 
 
 def test_a_rewind_receives_less_than_a_copy(scene: Scene, record_property: t.Callable[[str, object], None]) -> None:
+    if not scene.rewinds:
+        pytest.skip("this PostgreSQL comes without pg_rewind")
     primary = scene.primary()
     scene.nodes[primary].psql(FILL)
     scene.nodes[primary].psql(VACUUM)

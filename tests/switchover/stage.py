@@ -21,6 +21,8 @@ from writer import acknowledged, longest_gap
 NAMES = ("pg1", "pg2", "pg3")
 #: Short, so that a standby that waits in vain gives up soon.
 SHORT = ("-e", "pgtandem_switchover_patience=10")
+#: The file that makes a standby of a server at its next start.
+MARKER = "standby.signal" if int(os.environ.get("PGTANDEM_VERSION") or 15) >= 12 else "recovery.conf"
 #: Programs that work for a run on a host.
 WORKERS = "python3*|setpriv|systemctl|pg_ctl*"
 EACH = (

@@ -5,15 +5,19 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import time
 
 import pytest
 from outside import eventually
 from runs import lab
-from stage import NAMES, SHORT, Stage
+from stage import MARKER, NAMES, SHORT, Stage
 
-#: There and back, and through all three.
-TWENTY = ["pg2", "pg1"] * 5 + ["pg2", "pg3", "pg1"] * 3 + ["pg2"]
+#: How many switchovers are made in a row.
+ROUNDS = int(os.environ.get("PGTANDEM_LAB_ROUNDS") or 20)
+#: There and back, and through all three. It begins and ends at pg1.
+TURNS = ["pg2", "pg1"] * 2 + ["pg2", "pg3", "pg1"] * 2
 #: Tasks of a switchover, each of which is killed once when it begins.
 TASKS = [
     "See what there is to do",
@@ -33,12 +37,11 @@ def other(stage: Stage) -> tuple[str, str]:
     return primary, next(name for name in NAMES if name != primary)
 
 
-def test_twenty_switchovers_lose_nothing(stage: Stage, record_property: pytest.RecordProperty) -> None:
+def test_switchovers_in_a_row_lose_nothing(stage: Stage, record_property: pytest.RecordProperty) -> None:
     if stage.primary() != "pg1":
         stage.switched("pg1")
-    assert len(TWENTY) == 20
     gaps = []
-    for target in TWENTY:
+    for target in itertools.islice(itertools.cycle(TURNS), ROUNDS):
         since = time.monotonic()
         stage.switched(target)
         stage.writes()
@@ -64,7 +67,7 @@ def test_the_controller_dies_and_the_same_command_goes_on(stage: Stage, task: st
     [
         ("target", "pgtandem-promote.json", "waiting"),
         ("target", "pgtandem-promote.json", "promoting"),
-        ("primary", "standby.signal", ""),
+        ("primary", MARKER, ""),
     ],
     ids=["the waiting standby's process", "the promoting standby's process", "the module on the primary"],
 )
@@ -93,7 +96,7 @@ def test_what_works_on_a_host_dies(stage: Stage, side: str, file: str, word: str
 def test_the_network_breaks_before_the_shutdown(stage: Stage) -> None:
     """The old primary goes on, and nobody waits any more."""
     primary, target = other(stage)
-    watcher = stage.freeze_at(primary, stage.data(primary, "standby.signal"))
+    watcher = stage.freeze_at(primary, stage.data(primary, MARKER))
     run = stage.begin("switchover", "-e", f"pgtandem_target={target}", *SHORT)
     stage.frozen(watcher)
     stage.cut(primary, target)
@@ -101,7 +104,7 @@ def test_the_network_breaks_before_the_shutdown(stage: Stage) -> None:
     outcome = run.wait()
     assert outcome.rc != 0 and "this primary goes on" in outcome.said, outcome.text
     assert stage.primary() == primary
-    assert stage.nodes[primary].out(f"ls {stage.data(primary, '')}").split().count("standby.signal") == 0
+    assert stage.nodes[primary].out(f"ls {stage.data(primary, '')}").split().count(MARKER) == 0
     stage.writes()
     lab("heal", primary, target)
     stage.switched(target)
@@ -111,7 +114,7 @@ def test_the_network_breaks_before_the_shutdown(stage: Stage) -> None:
 def test_the_network_breaks_during_the_shutdown(stage: Stage) -> None:
     """Either the last record had arrived, and the standby is the primary; or not, and the old one is. Never both."""
     primary, target = other(stage)
-    watcher = stage.freeze_at(primary, stage.data(primary, "standby.signal"))
+    watcher = stage.freeze_at(primary, stage.data(primary, MARKER))
     run = stage.begin("switchover", "-e", f"pgtandem_target={target}", *SHORT)
     stage.frozen(watcher)
     receiver = stage.nodes[target].titled("walreceiver")[0].pid
@@ -134,7 +137,7 @@ def test_the_network_breaks_during_the_shutdown(stage: Stage) -> None:
 def test_the_controller_loses_the_primary_in_the_middle(stage: Stage) -> None:
     """The hosts go on by themselves; the same command does the rest."""
     primary, target = other(stage)
-    watcher = stage.freeze_at(primary, stage.data(primary, "standby.signal"))
+    watcher = stage.freeze_at(primary, stage.data(primary, MARKER))
     run = stage.begin("switchover", "-e", f"pgtandem_target={target}", *SHORT)
     stage.frozen(watcher)
     stage.thaw_later(primary, seconds=3)

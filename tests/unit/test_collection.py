@@ -284,6 +284,35 @@ def test_roles_and_playbooks_compare_no_versions() -> None:
     ] == []
 
 
+#: max() and min() of positions are there from 13 on; of a difference in bytes everywhere.
+POSITION_AGGREGATE = re.compile(r"\b(?:max|min)\((?!pg_\w+_diff\()[^()]*(?:lsn|location)", re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        ("SELECT max(flush_{lsn}::text::pg_lsn)::text FROM pg_stat_replication", True),
+        ("SELECT min(restart_lsn) FROM pg_replication_slots", True),
+        ("SELECT max(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)) AS bytes", False),
+        ("SELECT max(pid) FROM pg_stat_replication ORDER BY flush_lsn", False),
+    ],
+)
+def test_aggregates_of_positions_are_found(statement: str, found: bool) -> None:
+    assert bool(POSITION_AGGREGATE.search(statement)) is found
+
+
+def test_no_statement_has_an_aggregate_of_positions() -> None:
+    texts = [
+        (shown(path), ast.unparse(node))
+        for path in PYTHON
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, (ast.Constant, ast.JoinedStr)) and "SELECT" in ast.unparse(node)
+    ]
+    assert [text for text in texts if POSITION_AGGREGATE.search(text[1])] == [], (
+        "ORDER BY ... DESC LIMIT 1 has no such limit"
+    )
+
+
 # --- Imports go one way ---
 
 #: Files that neither read nor change anything outside: plain values in, plain values out.
