@@ -67,6 +67,16 @@ def _number(text: str | None) -> int | None:
     return int(text) if text and text.isdigit() else None
 
 
+def _size(text: str | None, least: int, most: int) -> int | None:
+    """A power of two in the range that servers are built with; another number is a misread one.
+
+    >>> _size("16777216", 1 << 20, 1 << 30), _size("32", 1 << 20, 1 << 30), _size("1700000", 1 << 20, 1 << 30)
+    (16777216, None, None)
+    """
+    number = _number(text)
+    return number if number and least <= number <= most and not number & (number - 1) else None
+
+
 def parse_control_data(text: str) -> ControlData:
     """Read the English output of pg_controldata."""
     values: dict[str, str] = {}
@@ -77,16 +87,19 @@ def parse_control_data(text: str) -> ControlData:
     if "Database system identifier" not in values:
         raise ReplicationError("pg_controldata printed no system identifier; its output began: " + text[:200])
     timeline = values.get("Latest checkpoint's TimeLineID", "")
-    # The floors follow a field that came with format 1201 (version 12): a newer program shows older files shifted.
+    # A newer program shows much of a format before 1201 (version 12) shifted.
     format_number = int(values.get("pg_control version number", "0"))
     shifted = format_number < 1201 and "max_wal_senders setting" in values
+    # Of version 11 also this: a position without its timeline is none.
+    minimum_timeline = _number(values.get("Min recovery ending loc's timeline"))
+    no_minimum = shifted and minimum_timeline == 0
     return ControlData(
         system_identifier=values["Database system identifier"],
         state=values.get("Database cluster state", ""),
         # A newer pg_controldata misreads this field of version 10: no real timeline is that large.
         timeline=int(timeline) if timeline.isdigit() and 0 < int(timeline) < 1_000_000 else None,
         checkpoint_lsn=values.get("Latest checkpoint location"),
-        minimum_recovery_lsn=values.get("Minimum recovery ending location"),
+        minimum_recovery_lsn=None if no_minimum else values.get("Minimum recovery ending location"),
         data_checksums=values.get("Data page checksum version", "0") != "0",
         wal_log_hints=values.get("wal_log_hints setting", "off") == "on",
         wal_level=values.get("wal_level setting"),
@@ -95,8 +108,8 @@ def parse_control_data(text: str) -> ControlData:
             for line, name in _FLOOR_LINES.items()
             if values.get(line, "").isdigit() and not shifted
         },
-        block_size=_number(values.get("Database block size")),
-        wal_segment_bytes=_number(values.get("Bytes per WAL segment")),
-        minimum_recovery_timeline=_number(values.get("Min recovery ending loc's timeline")),
+        block_size=_size(values.get("Database block size"), 1 << 10, 1 << 15),
+        wal_segment_bytes=_size(values.get("Bytes per WAL segment"), 1 << 20, 1 << 30),
+        minimum_recovery_timeline=minimum_timeline,
         full_page_writes={"on": True, "off": False}.get(values.get("Latest checkpoint's full_page_writes", "")),
     )

@@ -362,3 +362,16 @@ def _identity_from(session: t.Any) -> Identity:
     except psycopg2.Error as error:
         raise DatabaseError(_server_line(error), sqlstate=error.pgcode) from error
     return Identity(str(row[0]), int(row[1]), str(row[2]), int(session.server_version))
+
+
+def read_history(target: Target, timeline: int) -> str:
+    """The history file of a timeline, which a replication connection may have whatever the role is."""
+    require_driver()
+    with _account_of(target):
+        session = _replication_session(target)
+        try:
+            content: t.Any = _command(session, f"TIMELINE_HISTORY {timeline:d}")[1]
+        finally:
+            session.close()
+    # psycopg2 takes it for bytes, as which the server declares it.
+    return content if isinstance(content, str) else bytes(content or b"").decode()

@@ -20,7 +20,12 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._data_directo
     classify,
     describe,
 )
-from ansible_collections.pgtandem.replication.plugins.module_utils._database import Database, Target, connect
+from ansible_collections.pgtandem.replication.plugins.module_utils._database import (
+    Database,
+    Target,
+    connect,
+    read_history,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import (
     CommandFailed,
     DatabaseError,
@@ -90,7 +95,7 @@ def ask_source(request: RewindRequest) -> Source:
     )
     try:
         with connect(target) as database:
-            return _source_of(database, request)
+            return _source_of(database, target)
     except DatabaseError as error:
         raise DatabaseError(
             f"This host cannot log in at {request.shown()} as {request.user!r} to database {request.dbname!r}, as "
@@ -100,7 +105,7 @@ def ask_source(request: RewindRequest) -> Source:
         ) from error
 
 
-def _source_of(database: Database, request: RewindRequest) -> Source:
+def _source_of(database: Database, target: Target) -> Source:
     row = database.row(
         "SELECT pg_is_in_recovery() AS in_recovery, "
         "(SELECT system_identifier::text FROM pg_control_system()) AS system_identifier, "
@@ -111,6 +116,9 @@ def _source_of(database: Database, request: RewindRequest) -> Source:
     )
     seen = t.cast("dict[str, t.Any]", row)
     timeline = int(seen["walfile"][:8], 16) if seen["walfile"] else int(seen["checkpoint_timeline"])
+    needs_superuser = not supports(database.version, "rewind_by_role") and not database.value(
+        "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
+    )
     missing = tuple(
         found["signature"]
         for found in database.rows(
@@ -120,11 +128,13 @@ def _source_of(database: Database, request: RewindRequest) -> Source:
         )
     )
     forks: dict[int, str] | None = {} if timeline == 1 else None
-    if timeline > 1 and not missing:
+    if timeline > 1 and needs_superuser:
+        forks = {entry["timeline"]: entry["lsn"] for entry in parse_history(read_history(target, timeline))}
+    elif timeline > 1 and not missing:
         text = database.value(f"SELECT convert_from(pg_read_binary_file('pg_wal/{timeline:08X}.history'), 'UTF8')")
         forks = {entry["timeline"]: entry["lsn"] for entry in parse_history(text)}
     return Source(
-        shown=request.shown(),
+        shown=f"{target.host}:{target.port}",
         system_identifier=seen["system_identifier"],
         version=database.version,
         timeline=timeline,
@@ -133,6 +143,7 @@ def _source_of(database: Database, request: RewindRequest) -> Source:
         lsn=seen["lsn"],
         forks=forks,
         missing=missing,
+        needs_superuser=needs_superuser,
     )
 
 

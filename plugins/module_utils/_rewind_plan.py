@@ -79,6 +79,8 @@ class Source:
     forks: t.Mapping[int, str] | None = None
     #: Functions that the role may not run there.
     missing: tuple[str, ...] = ()
+    #: Whether the role would have to be a superuser there, and is none.
+    needs_superuser: bool = False
 
 
 class Decision(t.NamedTuple):
@@ -178,6 +180,9 @@ def _against(target: Target, source: Source) -> t.Iterator[str]:
             f"The role may not run {', '.join(source.missing)} on {source.shown}: let site.yml grant that "
             "(pg_replication_role with rewind: true), or log in as a superuser."
         )
+    if source.needs_superuser:
+        since = since_text("rewind_by_role")
+        yield f"Before {since} pg_rewind logs in as a superuser only, and the role is none on {source.shown}."
     if source.checkpoint_timeline != source.timeline and not supports(source.version, "rewind_sees_promotion"):
         yield (
             f"{source.shown} was promoted and has written no checkpoint since, so that pg_rewind would not see that it "

@@ -82,9 +82,12 @@ class Scene(Stage):
         return outcome
 
     def rejoined(self, name: str, *arguments: str) -> Outcome:
-        """A host comes back, as a new copy by the user's word where its PostgreSQL has no pg_rewind."""
-        copied = () if self.rewinds else ("-e", f"pgtandem_reseed={name}")
-        return self.played("rejoin", "--limit", name, *STOP, *copied, *arguments)
+        """A host comes back."""
+        return self.played("rejoin", "--limit", name, *STOP, *self.copied(name), *arguments)
+
+    def copied(self, name: str) -> tuple[str, ...]:
+        """What lets a host come back as a new copy where its PostgreSQL has no pg_rewind."""
+        return () if self.rewinds else ("-e", f"pgtandem_reseed={name}")
 
     def quiet_as_they_are(self) -> None:
         """A run of site.yml changes nothing with an inventory that has the roles as they are now."""

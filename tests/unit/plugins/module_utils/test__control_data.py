@@ -62,6 +62,26 @@ max_locks_per_xact setting:           0
 Data page checksum version:           0
 """
 
+# A stopped standby of 11.22, read by pg_controldata of 15.
+OF_11_READ_BY_15 = """\
+pg_control version number:            1100
+Database system identifier:           7711251395022008420
+Database cluster state:               shut down in recovery
+Latest checkpoint location:           0/60030B0
+Latest checkpoint's TimeLineID:       1
+Latest checkpoint's full_page_writes: on
+Fake LSN counter for unlogged rels:   0/77C1A68
+Minimum recovery ending location:     0/1
+Min recovery ending loc's timeline:   0
+wal_level setting:                    unrecognized wal_level
+wal_log_hints setting:                on
+max_connections setting:              0
+max_wal_senders setting:              0
+Database block size:                  8192
+Bytes per WAL segment:                32
+Data page checksum version:           888062468
+"""
+
 CASES = [
     pytest.param(
         OF_18,
@@ -77,6 +97,14 @@ CASES = [
             "7711040593634028985", "shut down in recovery", None, "0/2000060", "0/3000000", False, False, "replica", {}
         ),
         id="10 read by 14",
+    ),
+    pytest.param(
+        OF_11_READ_BY_15,
+        ControlData(
+            "7711251395022008420", "shut down in recovery", 1, "0/60030B0", None, True, True, "unrecognized wal_level",
+            {}, full_page_writes=True, minimum_recovery_timeline=0, block_size=8192,
+        ),
+        id="11 read by 15",
     ),
     pytest.param(
         # Before 12 its own program has no such line, and the others are right.

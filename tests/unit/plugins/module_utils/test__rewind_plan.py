@@ -82,6 +82,7 @@ def test_the_way(ours: dict[str, t.Any], theirs: dict[str, t.Any], way: Way, wor
         pytest.param({"full_page_writes": False}, {}, "full_page_writes = on", id="no full pages"),
         pytest.param({"has_program": False}, {}, "There is no pg_rewind", id="no program"),
         pytest.param({}, {"missing": ("pg_stat_file",)}, "may not run pg_stat_file", id="no grants"),
+        pytest.param({}, {"needs_superuser": True}, "Before 11 pg_rewind logs in as a superuser", id="no superuser"),
         pytest.param({}, {"checkpoint_timeline": 1}, "run CHECKPOINT there", id="no checkpoint yet"),
         pytest.param({}, {"checkpoint_timeline": 1, "version": 160000}, None, id="no checkpoint yet, 16"),
         pytest.param({}, {"in_recovery": True, "version": 130000}, "from 14 on", id="a standby as source"),
