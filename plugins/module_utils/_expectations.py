@@ -241,13 +241,15 @@ def _sync_state(status: Status, wanted: Expectations) -> t.Iterator[str]:
 
 
 def _reached(
-    status: Status, wanted: Expectations, position: int | None, here: str, there: str, did: str
+    status: Status, wanted: Expectations, position: int | None, here: t.Sequence[str], there: str, did: str
 ) -> t.Iterator[str]:
-    """Whether a position was reached: by this standby, as `here` of its positions, or by those that follow."""
+    """Whether a position was reached: by this standby, as the later of `here` of its positions, or by those that
+    follow."""
     if position is None:
         return
     if status["role"] == "standby" and not wanted.standbys:
-        places = [("this standby", status["positions"][here])]
+        known = [status["positions"][name] for name in here if status["positions"][name] is not None]
+        places = [("this standby", max(known, key=parse_lsn, default=None))]
     else:
         rows = standby_rows(status, wanted.standbys)
         places = [(f"the standby {row['application_name']!r}", row[there]) for row in rows]
@@ -260,7 +262,7 @@ def _reached(
 
 
 def _replayed(status: Status, wanted: Expectations) -> t.Iterator[str]:
-    return _reached(status, wanted, wanted.replayed, "replay", "replay_lsn", "replayed")
+    return _reached(status, wanted, wanted.replayed, ["replay"], "replay_lsn", "replayed")
 
 
 def _written_replayed(status: Status, wanted: Expectations) -> t.Iterator[str]:
@@ -273,7 +275,9 @@ def _written_replayed(status: Status, wanted: Expectations) -> t.Iterator[str]:
 
 
 def _received(status: Status, wanted: Expectations) -> t.Iterator[str]:
-    return _reached(status, wanted, wanted.received, "receive", "flush_lsn", "received")
+    # What a copy brought a WAL receiver fetches again from the segment's beginning and does not count as flushed, so
+    # that a new standby of an upstream at rest stays there; what it replayed it has in any case.
+    return _reached(status, wanted, wanted.received, ["receive", "replay"], "flush_lsn", "received")
 
 
 def _receiver_port(status: Status, wanted: Expectations) -> t.Iterator[str]:

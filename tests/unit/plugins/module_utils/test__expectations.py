@@ -102,6 +102,11 @@ MET = [
     pytest.param(STANDBY, {"upstream": {"host": None, "port": 5432}}, id="upstream's port alone"),
     pytest.param(STANDBY, {"replayed_lsn": "0/3000060"}, id="replayed more"),
     pytest.param(STANDBY, {"received_lsn": "0/3000060"}, id="received more"),
+    pytest.param(
+        but(STANDBY, positions__receive="0/3000000"), {"received_lsn": "0/3000098"},
+        id="received with the copy, and nothing since",
+    ),
+    pytest.param(but(STANDBY, positions__receive=None), {"received_lsn": "0/3000098"}, id="received from an archive"),
     pytest.param(STANDBY, {"maximum_lag_bytes": 0, "maximum_lag_seconds": 0}, id="idle standby has no lag"),
     pytest.param(
         but(PRIMARY, role="standby", wal_senders__lag_bytes=5), {"standbys": ["pg2"], "maximum_lag_bytes": 5},
