@@ -35,6 +35,7 @@ with open("/proc/self/comm", "w") as name:
     name.write("lab-watch")
 open(watch, "w").close()
 since = os.stat(watch).st_mtime_ns
+print("watching", flush=True)
 
 def stop():
     for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -246,25 +247,35 @@ class Fate:
         )
         assert eventually(lambda: not node.out(busy).strip(), seconds=seconds), node.out(busy)
 
-    def frozen_at(self, run: Run, node: Node, path: str, seconds: float = 300) -> bool:
-        """Stop every program of the run on a host in the moment when a file appears there, or appears anew.
+    @contextlib.contextmanager
+    def watching(self, node: Node, path: str, seconds: float = 300) -> t.Iterator[subprocess.Popen[str]]:
+        """Have a host watch for a file that appears there, or appears anew, and stop every program of a run then.
 
-        The host itself watches, a few hundred times a second, so that the moment is met and not guessed. False where
-        the run ended before.
+        The host itself watches, a few hundred times a second, so that the moment is met and not guessed.
         """
         config = os.path.join(os.environ["PGTANDEM_LAB_DIRECTORY"], "ssh_config")
         command = shlex.join(["sudo", "timeout", str(seconds), "python3", "-c", WATCHER, path, WATCH])
         with subprocess.Popen(
             ["ssh", "-F", config, node.name, command], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
         ) as watcher:
-            while watcher.poll() is None:
-                if run.ended():
-                    # what it left behind may still get there
-                    time.sleep(1)
-                    node.out(f"rm -f {WATCH}")
-                    break
-                time.sleep(0.1)
-            return watcher.stdout is not None and "frozen" in watcher.stdout.read()
+            assert watcher.stdout is not None and watcher.stdout.readline() == "watching\n"
+            yield watcher
+
+    def frozen(self, run: Run, node: Node, watcher: subprocess.Popen[str]) -> bool:
+        """Wait until a run was stopped; false where it ended before."""
+        while watcher.poll() is None:
+            if run.ended():
+                # what it left behind may still get there
+                time.sleep(1)
+                node.out(f"rm -f {WATCH}")
+                break
+            time.sleep(0.1)
+        return watcher.stdout is not None and "frozen" in watcher.stdout.read()
+
+    def frozen_at(self, run: Run, node: Node, path: str) -> bool:
+        """Stop a run that is under way in the moment when a file appears on a host."""
+        with self.watching(node, path) as watcher:
+            return self.frozen(run, node, watcher)
 
     def thaw(self, node: Node) -> None:
         """Let go on what was stopped: everything, since a worker's child may have become another program meanwhile, and
