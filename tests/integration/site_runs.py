@@ -327,6 +327,24 @@ class Site:
             "WHERE state = 'streaming'"
         )
 
+    def lose_slot(self) -> str:
+        """Stop pg2 and have pg1 write so much that it loses the slot of it; the settings have to allow that.
+
+        Returns the query that says of the slot how it is.
+        """
+        self["pg2"].stop()
+        primary = self["pg1"]
+        primary.psql("CREATE TABLE filled AS SELECT repeat(n::text, 100) AS line FROM generate_series(1, 100000) n")
+        state = "SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'pg2'"
+
+        def is_lost() -> bool:
+            primary.psql("SELECT pg_switch_wal()")
+            primary.psql("CHECKPOINT")
+            return primary.psql(state) == "lost"
+
+        wait_until(is_lost, "the loss of the slot")
+        return state
+
     # --- Snapshots: a run from nothing takes ten times as long as a copy of its result. ---
 
     def stop(self, mode: str = "fast") -> None:

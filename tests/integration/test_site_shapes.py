@@ -51,17 +51,8 @@ def test_a_lost_slot_is_told_and_the_archive_heals_it(spare: Site) -> None:
     }
     spare.variables["parameters"] = settings
     spare.converge()
-    spare["pg2"].stop()
+    lost = spare.lose_slot()
     primary = spare["pg1"]
-    primary.psql("CREATE TABLE filled AS SELECT repeat(n::text, 100) AS line FROM generate_series(1, 100000) n")
-    lost = "SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'pg2'"
-
-    def is_lost() -> bool:
-        primary.psql("SELECT pg_switch_wal()")
-        primary.psql("CHECKPOINT")
-        return primary.psql(lost) == "lost"
-
-    wait_until(is_lost, "the loss of the slot")
     spare.playbook = "status.yml"
     try:
         told = spare.run()
