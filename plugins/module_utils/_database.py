@@ -240,13 +240,8 @@ def identify_system(target: Target, *, sessions: int = 1) -> Identity:
 def read_slot(target: Target, name: str) -> dict[str, t.Any]:
     """What a replication connection is told of a slot, from 15 on: its type and position, None where there is no such
     slot. The server refuses to tell of a logical one."""
-    require_driver()
-    with _account_of(target):
-        session = _replication_session(target)
-        try:
-            row = _command(session, f"READ_REPLICATION_SLOT {_quoted(name)}")
-        finally:
-            session.close()
+    with _commanded(target) as session:
+        row = _command(session, f"READ_REPLICATION_SLOT {_quoted(name)}")
     return {"slot_type": row[0], "restart_lsn": row[1]}
 
 
@@ -255,22 +250,37 @@ def remake_slot(target: Target, name: str, *, patience: float = 30.0) -> None:
 
     For C(patience) seconds it is waited for whoever uses it: a WAL sender ends a moment after its standby.
     """
-    require_driver()
     deadline = time.monotonic() + patience
+    with _commanded(target) as session:
+        while True:
+            try:
+                _command(session, f"DROP_REPLICATION_SLOT {_quoted(name)}")
+                break
+            except DatabaseError as error:
+                if error.sqlstate == _UNDEFINED_OBJECT:
+                    break
+                if error.sqlstate != _OBJECT_IN_USE or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.2)
+        _command(session, f"CREATE_REPLICATION_SLOT {_quoted(name)} PHYSICAL RESERVE_WAL")
+
+
+def read_history(target: Target, timeline: int) -> str:
+    """The history file of a timeline, which a replication connection may have whatever the role is."""
+    with _commanded(target) as session:
+        content: t.Any = _command(session, f"TIMELINE_HISTORY {timeline:d}")[1]
+    # psycopg2 takes it for bytes, as which the server declares it.
+    return content if isinstance(content, str) else bytes(content or b"").decode()
+
+
+@contextlib.contextmanager
+def _commanded(target: Target) -> t.Iterator[t.Any]:
+    """A replication connection, for commands of its protocol."""
+    require_driver()
     with _account_of(target):
         session = _replication_session(target)
         try:
-            while True:
-                try:
-                    _command(session, f"DROP_REPLICATION_SLOT {_quoted(name)}")
-                    break
-                except DatabaseError as error:
-                    if error.sqlstate == _UNDEFINED_OBJECT:
-                        break
-                    if error.sqlstate != _OBJECT_IN_USE or time.monotonic() > deadline:
-                        raise
-                time.sleep(0.2)
-            _command(session, f"CREATE_REPLICATION_SLOT {_quoted(name)} PHYSICAL RESERVE_WAL")
+            yield session
         finally:
             session.close()
 
@@ -362,16 +372,3 @@ def _identity_from(session: t.Any) -> Identity:
     except psycopg2.Error as error:
         raise DatabaseError(_server_line(error), sqlstate=error.pgcode) from error
     return Identity(str(row[0]), int(row[1]), str(row[2]), int(session.server_version))
-
-
-def read_history(target: Target, timeline: int) -> str:
-    """The history file of a timeline, which a replication connection may have whatever the role is."""
-    require_driver()
-    with _account_of(target):
-        session = _replication_session(target)
-        try:
-            content: t.Any = _command(session, f"TIMELINE_HISTORY {timeline:d}")[1]
-        finally:
-            session.close()
-    # psycopg2 takes it for bytes, as which the server declares it.
-    return content if isinstance(content, str) else bytes(content or b"").decode()
