@@ -10,7 +10,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import format_lsn, parse_lsn
+from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import format_lsn, latest_lsn, parse_lsn
 from ansible_collections.pgtandem.replication.plugins.module_utils._processes import replication_part
 
 Status = t.Mapping[str, t.Any]
@@ -248,8 +248,7 @@ def _reached(
     if position is None:
         return
     if status["role"] == "standby" and not wanted.standbys:
-        known = [status["positions"][name] for name in here if status["positions"][name] is not None]
-        places = [("this standby", max(known, key=parse_lsn, default=None))]
+        places = [("this standby", latest_lsn(*(status["positions"][name] for name in here)))]
     else:
         rows = standby_rows(status, wanted.standbys)
         places = [(f"the standby {row['application_name']!r}", row[there]) for row in rows]

@@ -35,6 +35,15 @@ def format_lsn(position: int) -> str:
     return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"
 
 
+def latest_lsn(*positions: str | None) -> str | None:
+    """The last of those that are known, None where none is.
+
+    >>> latest_lsn("0/9", None, "0/10"), latest_lsn(None)
+    ('0/10', None)
+    """
+    return max((lsn for lsn in positions if lsn), key=parse_lsn, default=None)
+
+
 def lsn_distance(ahead: str | None, behind: str | None) -> int | None:
     """Bytes between two positions, None where one is unknown, never below zero.
 

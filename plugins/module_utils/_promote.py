@@ -19,7 +19,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._configuratio
 from ansible_collections.pgtandem.replication.plugins.module_utils._database import Database
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
-from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import lsn_distance, parse_lsn
+from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import latest_lsn, lsn_distance, parse_lsn
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import (
     Login,
     find_postmaster,
@@ -81,8 +81,7 @@ class PromoteEvidence:
     @property
     def reached(self) -> str | None:
         """How far the WAL goes that this server has; all of it is replayed before a promotion ends."""
-        known = [lsn for lsn in (self.received_lsn, self.replayed_lsn) if lsn]
-        return max(known, key=parse_lsn, default=None)
+        return latest_lsn(self.received_lsn, self.replayed_lsn)
 
 
 class PromotePlan(t.NamedTuple):

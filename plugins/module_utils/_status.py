@@ -39,7 +39,12 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._errors impor
 from ansible_collections.pgtandem.replication.plugins.module_utils._files import Files
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._layout import HostFacts
-from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import format_lsn, lsn_distance, parse_lsn
+from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import (
+    format_lsn,
+    latest_lsn,
+    lsn_distance,
+    parse_lsn,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._processes import (
     Postmaster,
     children_of,
@@ -392,14 +397,9 @@ def _fill_answer(status: Status, answer: dict[str, t.Any], port_of: t.Callable[[
     ]
 
 
-def _later(*positions: str | None) -> str | None:
-    known = [position for position in positions if position]
-    return max(known, key=parse_lsn) if known else None
-
-
 def _reached(answer: dict[str, t.Any]) -> str | None:
     """How far this server's own WAL goes; a standby that feeds others has what it received or replayed."""
-    return t.cast("str | None", answer["current"]) or _later(answer["receive"], answer["replay"])
+    return t.cast("str | None", answer["current"]) or latest_lsn(answer["receive"], answer["replay"])
 
 
 def _timeline_of(answer: dict[str, t.Any]) -> int | None:
@@ -430,7 +430,7 @@ def _receiver_of(
 def _replay_of(answer: dict[str, t.Any]) -> dict[str, t.Any]:
     """How far replay is behind. A standby that replayed all it was told of is not behind, however old that is."""
     receiver = answer["receiver"]
-    lag_bytes = lsn_distance(_later(answer["receive"], receiver and receiver["latest_end_lsn"]), answer["replay"])
+    lag_bytes = lsn_distance(latest_lsn(answer["receive"], receiver and receiver["latest_end_lsn"]), answer["replay"])
     lag_seconds = answer["replay_age"] if lag_bytes else None
     if lag_bytes == 0 and receiver is not None and receiver["status"] == "streaming":
         lag_seconds = 0
@@ -587,7 +587,7 @@ def _timeline_followed(files: Files, directory: str, status: Status) -> int | No
     point, so what it has received since, and the histories of that, may tell of a later one."""
     control, told = status["control"] or {}, status["timeline"]
     known = [status["positions"]["receive"], status["positions"]["replay"], control.get("minimum_recovery_lsn")]
-    position, size = _later(*known), control.get("wal_segment_bytes")
+    position, size = latest_lsn(*known), control.get("wal_segment_bytes")
     if told is None or not position or not size:
         return t.cast("int | None", told)
     at = parse_lsn(position)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import lsn_distance, parse_lsn
+from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import latest_lsn, lsn_distance
 from ansible_collections.pgtandem.replication.plugins.module_utils._names import application_name
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node
 
@@ -57,14 +57,12 @@ def position_of(status: Node | None) -> str | None:
 def sending_position(status: Node | None) -> str | None:
     """How far a server's WAL goes; a standby sends on what it received before it has replayed it."""
     positions = (status or {}).get("positions") or {}
-    known = [positions.get(name) for name in ("current", "receive", "replay")]
-    return max((lsn for lsn in known if lsn), key=parse_lsn, default=None)
+    return latest_lsn(*(positions.get(name) for name in ("current", "receive", "replay")))
 
 
 def _replayed(status: Node, sender: Row | None) -> str | None:
     """How far a standby has replayed, by its own word or by its WAL sender's, whichever is the later one."""
-    known = [status["positions"]["replay"], (sender or {}).get("replay_lsn")]
-    return max((lsn for lsn in known if lsn), key=parse_lsn, default=None)
+    return latest_lsn(status["positions"]["replay"], (sender or {}).get("replay_lsn"))
 
 
 def _member(node: Node, upstream: Node | None, sender: Row | None) -> dict[str, t.Any]:

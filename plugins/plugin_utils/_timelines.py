@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import parse_lsn
+from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import latest_lsn, parse_lsn
 
 Status = t.Mapping[str, t.Any]
 
@@ -31,10 +31,8 @@ def _forks(status: Status) -> dict[int, str] | None:
 def reached(status: Status) -> str | None:
     """How far a server's WAL goes for sure: of a running one its own answer, of a stopped one its control file."""
     positions, control = status["positions"], status["control"] or {}
-    known = [positions[name] for name in ("current", "receive", "replay") if positions.get(name)]
-    if not known:
-        known = [control[name] for name in ("checkpoint_lsn", "minimum_recovery_lsn") if control.get(name)]
-    return max(known, key=parse_lsn) if known else None
+    answer = latest_lsn(*(positions.get(name) for name in ("current", "receive", "replay")))
+    return answer or latest_lsn(control.get("checkpoint_lsn"), control.get("minimum_recovery_lsn"))
 
 
 def divergence(primary: Status, standby: Status) -> str | None:
