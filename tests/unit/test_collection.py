@@ -352,6 +352,11 @@ class Import(t.NamedTuple):
     typing_only: bool
 
 
+#: Packages, from which modules are imported.
+ROOMS = {path.name for part in ("module_utils", "plugin_utils") for path in (ROOT / "plugins" / part).rglob("*")}
+ROOMS = {name for name in ROOMS if name[0] == "_" and not name.endswith(".py")} | {"module_utils", "plugin_utils"}
+
+
 def imports_of(path: Path) -> list[Import]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     typing_only = {
@@ -367,7 +372,8 @@ def imports_of(path: Path) -> list[Import]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{shown(path)}:{node.lineno}: imports have full names"
             package = str(node.module)
-            whole = package in (f"{PLUGINS}.module_utils", f"{PLUGINS}.plugin_utils", "os")
+            inside = package.startswith((f"{PLUGINS}.module_utils", f"{PLUGINS}.plugin_utils"))
+            whole = package == "os" or (inside and package.rpartition(".")[2] in ROOMS)
             names = [f"{package}.{alias.name}" for alias in node.names] if whole else [package]
         else:
             continue
@@ -375,7 +381,13 @@ def imports_of(path: Path) -> list[Import]:
     return found
 
 
-UTILS = {path.stem: path for path in sorted((ROOT / "plugins/module_utils").glob("_*.py")) if path.stem != "__init__"}
+UTILS = {
+    ".".join(path.relative_to(ROOT / "plugins/module_utils").with_suffix("").parts): path
+    for path in sorted((ROOT / "plugins/module_utils").rglob("*.py"))
+    if path.stem != "__init__"
+}
+#: Everything in there is.
+PURE |= {name for name in UTILS if name.startswith("_values.")}
 
 
 def own_imports(path: Path) -> set[str]:
