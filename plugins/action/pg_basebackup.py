@@ -102,6 +102,6 @@ class ActionModule(ActionBase):
             return f"the copy of {upstream} is whole"
         amount, seconds = answer["copied_bytes"], answer["seconds"]
         return (
-            f"copied {shown_bytes(amount)} from {upstream} in {shown_seconds(seconds)} "
+            f"copied {shown_bytes(amount)} from {upstream} in {shown_seconds(int(seconds))} "
             f"({shown_bytes(amount / max(seconds, 0.1))}/s)"
         )

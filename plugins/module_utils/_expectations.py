@@ -270,7 +270,7 @@ def _written_replayed(status: Status, wanted: Expectations) -> t.Iterator[str]:
     written = status["written_lsn"]
     if written is None:
         return iter(["no position was written here that a standby could have replayed"])
-    return _reached(status, wanted, parse_lsn(written), "replay", "replay_lsn", "replayed")
+    return _reached(status, wanted, parse_lsn(written), ["replay"], "replay_lsn", "replayed")
 
 
 def _received(status: Status, wanted: Expectations) -> t.Iterator[str]:

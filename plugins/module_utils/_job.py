@@ -135,12 +135,6 @@ def read_progress(host: Host) -> dict[str, t.Any] | None:
         return None
 
 
-def last_log_lines(host: Host, count: int = 5) -> list[str]:
-    """The end of what the programs of the job said."""
-    text = host.files.read_text(f"{host.instance.data_directory}/{JOB}/{_backup_job.LOG}") or ""
-    return [line.strip() for line in text.splitlines() if line.strip()][-count:]
-
-
 class Alive(t.NamedTuple):
     """Processes that belong to the job of a data directory."""
 

@@ -44,7 +44,6 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._preflight im
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import look_at_directory
 from ansible_collections.pgtandem.replication.plugins.module_utils._service import service_of
 
-REPLACE = ("no", "aside", "delete")
 _REPLACEABLE = (DirectoryState.STANDBY, DirectoryState.PRIMARY, DirectoryState.REWINDING)
 
 

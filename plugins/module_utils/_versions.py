@@ -42,14 +42,11 @@ FEATURES: dict[str, Span] = {
     "passfile_in_conninfo": Span(100000),
     "bypass_row_security": Span(90500),
     "scram": Span(100000),
-    # password_encryption is an enumeration; before it was a boolean that meant md5.
-    "password_encryption_enum": Span(100000),
     "scram_by_default": Span(140000),
     # 9.x called it pg_xlog, pg_xlogfile_name, pg_current_xlog_location and so on.
     "wal_names": Span(100000),
     "hba_file_rules": Span(100000),
     "pending_restart": Span(90500),
-    "file_settings": Span(90500),
     "wal_receiver_view": Span(90600),
     "wal_receiver_sender": Span(110000),
     "wal_receiver_written_lsn": Span(130000),

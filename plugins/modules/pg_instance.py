@@ -401,11 +401,11 @@ def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
         request = request_from(module.params)
         with alone_with_cluster(host, timeout=request.timeout):
             result, report = ensure_instance(host, request, check_mode=module.check_mode)
-    for warning in report.warnings:
-        module.warn(warning)
         if request.tls is not None:
             # The next task of the same run need not send again what is there now.
             result["tls"] = look(host, {}, {})
+    for warning in report.warnings:
+        module.warn(warning)
     result.update(changed=bool(report.actions), actions=report.actions)
     if module._diff and report.diff:
         result["diff"] = report.diff

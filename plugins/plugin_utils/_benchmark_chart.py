@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import typing as t
 
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._tree import bytes_text
+from ansible_collections.pgtandem.replication.plugins.module_utils._bytes import shown_bytes
 
 Row = t.Mapping[str, t.Any]
 
@@ -18,7 +18,7 @@ Row = t.Mapping[str, t.Any]
 PANELS: tuple[tuple[str, str, t.Callable[[t.Any], str]], ...] = (
     ("transactions a second", "tps", lambda value: f"{value:.0f}"),
     ("latency, ms", "latency_ms", lambda value: f"{value:.2f}"),
-    ("replay lag at most", "lag_bytes_most", bytes_text),
+    ("replay lag at most", "lag_bytes_most", shown_bytes),
 )
 _HEAD = (
     "level",
@@ -61,8 +61,8 @@ def cells(levels: t.Sequence[Row]) -> list[list[str]]:
                 f"{row['tps'] / first:.0%}" if first else "",
                 _number(row["latency_ms"], 2),
                 _number(row["latency_stddev_ms"], 2),
-                bytes_text(row["lag_bytes_median"]),
-                bytes_text(row["lag_bytes_most"]),
+                shown_bytes(row["lag_bytes_median"]),
+                shown_bytes(row["lag_bytes_most"]),
                 _number(row["replay_lag_seconds_most"], 3),
                 str(row["failed"]),
             ]

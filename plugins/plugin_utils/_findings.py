@@ -14,6 +14,7 @@ from __future__ import annotations
 import datetime
 import typing as t
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._bytes import shown_bytes, shown_seconds
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._hba import admits_replication
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import NEWEST, floor_parameters
@@ -22,7 +23,6 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import 
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import UNSIGNAL, Node, signalled, why_unread
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls import insists, uses_tls
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import Assessment, assess
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._tree import bytes_text, seconds_text
 
 Member = t.Mapping[str, t.Any]
 
@@ -202,15 +202,15 @@ def _slots(node: Node, _member: Member, limits: Limits) -> Found:
             yield (
                 "slot-inactive",
                 WARNING,
-                f"keeps {bytes_text(keeps)} of WAL for slot {name!r}, which nobody uses; without an end this fills the "
-                "disk.",
+                f"keeps {shown_bytes(keeps)} of WAL for slot {name!r}, which nobody uses; without an end this fills "
+                "the disk.",
                 "Get its standby to stream, or drop it with pg_drop_replication_slot() if that one is gone for good.",
             )
         elif limits.slot_bytes and (keeps or 0) > limits.slot_bytes:
             yield (
                 "slot-large",
                 WARNING,
-                f"keeps {bytes_text(keeps)} of WAL for slot {name!r}.",
+                f"keeps {shown_bytes(keeps)} of WAL for slot {name!r}.",
                 "See why its user is so far behind; max_slot_wal_keep_size (13 and later) sets an end.",
             )
 
@@ -264,14 +264,14 @@ def _lag(node: Node, member: Member, limits: Limits) -> Found:
         yield (
             "lag-bytes",
             WARNING,
-            f"is {bytes_text(behind)} behind its upstream, more than {bytes_text(limits.lag_bytes)}.",
+            f"is {shown_bytes(behind)} behind its upstream, more than {shown_bytes(limits.lag_bytes)}.",
             "See whether the network, its disk or a long query there (max_standby_streaming_delay) holds it up.",
         )
     if limits.lag_seconds and seconds is not None and seconds > limits.lag_seconds:
         yield (
             "lag-seconds",
             WARNING,
-            f"is {seconds_text(seconds)} behind its upstream, more than {seconds_text(limits.lag_seconds)}.",
+            f"is {shown_seconds(seconds)} behind its upstream, more than {shown_seconds(limits.lag_seconds)}.",
             "See whether the network, its disk or a long query there (max_standby_streaming_delay) holds it up.",
         )
 

@@ -11,6 +11,7 @@ import os.path
 import typing as t
 
 import jinja2
+from ansible_collections.pgtandem.replication.plugins.module_utils._bytes import shown_bytes, shown_seconds
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._drawing import (
     NARROW,
     WIDE,
@@ -20,11 +21,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._drawing impo
     shorten,
     summary,
 )
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._tree import (
-    bytes_text,
-    connection_text,
-    seconds_text,
-)
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._tree import connection_text
 
 _TEMPLATES = os.path.join(os.path.dirname(__file__), "..", "..", "roles", "node", "templates")
 
@@ -42,9 +39,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        bytes=lambda count: bytes_text(None if count is None else int(count)), seconds=seconds_text, shorten=shorten
-    )
+    environment.filters.update(bytes=shown_bytes, seconds=shown_seconds, shorten=shorten)
     return environment
 
 

@@ -35,7 +35,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology imp
 #: the old primary, after a switch that failed.
 FINISH, SWITCH, COMPLETE, RETURN = "finish", "switch", "complete", "return"
 
-#: Settings of a node that is read, by name.
+#: What a control file says of a server whose last WAL record it names.
 _SHUT_DOWN = "shut down"
 
 

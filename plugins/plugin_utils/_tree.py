@@ -9,36 +9,9 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._bytes import shown_bytes, shown_seconds
+
 Member = t.Mapping[str, t.Any]
-
-
-def bytes_text(count: int | None) -> str:
-    """A number of bytes for people.
-
-    >>> bytes_text(0), bytes_text(2048), bytes_text(5 * 1024**3), bytes_text(None)
-    ('0 B', '2.0 kB', '5.0 GB', 'unknown')
-    """
-    if count is None:
-        return "unknown"
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1024:
-            return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TB"
-
-
-def seconds_text(seconds: float | None) -> str:
-    """A number of seconds for people.
-
-    >>> seconds_text(0), seconds_text(1.25), seconds_text(4000), seconds_text(None)
-    ('0 s', '1.2 s', '67 min', 'unknown')
-    """
-    if seconds is None:
-        return "unknown"
-    if seconds < 120:
-        return f"{seconds:.1f} s" if seconds else "0 s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _line(member: Member) -> str:
@@ -59,12 +32,12 @@ def _line(member: Member) -> str:
     if connection["paused"]:
         words.append("replay paused")
     if connection["sync_state"]:
-        lag = bytes_text(connection["lag_bytes"])
+        lag = shown_bytes(connection["lag_bytes"])
         if connection["lag_seconds"]:
-            lag += f" / {seconds_text(connection['lag_seconds'])}"
+            lag += f" / {shown_seconds(connection['lag_seconds'])}"
         words.append(f"{connection['sync_state']}, lag {lag}")
     elif connection["lag_bytes"] is not None:
-        words.append(f"lag {bytes_text(connection['lag_bytes'])}")
+        words.append(f"lag {shown_bytes(connection['lag_bytes'])}")
     if connection["slot_name"]:
         words.append(f"slot {connection['slot_name']}")
     return "  ".join(words)
@@ -90,7 +63,7 @@ def slot_text(slot: t.Mapping[str, t.Any]) -> str:
     words = [f"slot {slot['slot_name']}", slot["slot_type"], "active" if slot["active"] else "inactive"]
     if slot["wal_status"] not in (None, "reserved"):
         words.append(str(slot["wal_status"]))
-    words.append(f"keeps {bytes_text(slot['retained_bytes'])}" if slot["restart_lsn"] else "keeps nothing")
+    words.append(f"keeps {shown_bytes(slot['retained_bytes'])}" if slot["restart_lsn"] else "keeps nothing")
     return "  ".join(words)
 
 

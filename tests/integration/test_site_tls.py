@@ -23,8 +23,8 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._certificates
     issue,
     make_authority,
 )
-from conftest import BIN_DIRECTORIES, MakeFolder, MakeSite
-from site_runs import Node, Sampler, Site, wait_until
+from conftest import BIN_DIRECTORIES, MakeFolder, MakeSite, run_module
+from site_runs import PASSWORD, Node, Sampler, Site, wait_until
 
 #: The server from PyPI is built without TLS; PGTANDEM_TEST_PROGRAMS may name one of another major that has it.
 SERVER = next((name for name in ("named", "15", "13") if name in BIN_DIRECTORIES), "")
@@ -422,3 +422,17 @@ def test_a_site_that_begins_with_tls(make_site: MakeSite) -> None:
     assert site["pg1"].psql(SESSION) == "pg2|streaming|t|/CN=pg2"
     assert site["pg2"].psql(SESSION) == "pg3|streaming|t|/CN=pg3"
     site.settled()
+
+
+def test_the_module_says_what_is_placed_without_a_warning_too(spare: Site, papers: dict[str, dict[str, str]]) -> None:
+    text = {name: Path(papers["pg1"][name]).read_text(encoding="utf-8") for name in ("certificate", "key", "authority")}
+    arguments = {
+        **spare["pg1"].options,
+        "layout": "custom",
+        "replication_password": PASSWORD,
+        "tls": {"certificate": text["certificate"], "authority": text["authority"]},
+        "tls_key": text["key"],
+    }
+    result = run_module("pg_instance", arguments, check=True)
+    assert not result.get("failed") and not result.get("warnings"), result
+    assert result["changed"] and result["tls"]["placed"]["server"] is None, result

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import typing as t
 from pathlib import Path
 
@@ -34,3 +35,12 @@ def test_every_capability_has_a_place() -> None:
     captioned = {name for captions in made.CAPTIONS.values() for name in captions}
     assert captioned & made.INTERNAL == set()
     assert captioned | made.INTERNAL == set(FEATURES)
+
+
+def test_every_internal_capability_is_asked() -> None:
+    """What no page tells and no code asks is dead."""
+    plugins = SCRIPT.parents[1] / "plugins"
+    asked = {
+        name for path in plugins.rglob("*.py") for name in re.findall(r'"(\w+)"(?!: Span)', path.read_text("utf-8"))
+    }
+    assert script().INTERNAL - asked == set()

@@ -95,6 +95,7 @@ MET = [
         but(PRIMARY, written_lsn="0/3000098"), {"standbys": ["pg2"], "written_replayed": True},
         id="replayed what was written",
     ),
+    pytest.param(but(STANDBY, written_lsn="0/3000098"), {"written_replayed": True}, id="a standby that replayed it"),
     pytest.param(PRIMARY, {"maximum_lag_bytes": 0, "maximum_lag_seconds": 0}, id="idle primary has no lag"),
     pytest.param(STANDBY, {"streaming": True, "timeline": 1}, id="streaming"),
     pytest.param(STOPPED, {"streaming": False}, id="nothing streaming"),
