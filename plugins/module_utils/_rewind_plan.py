@@ -16,11 +16,8 @@ import typing as t
 from dataclasses import dataclass
 from enum import Enum
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import parse_lsn
+from ansible_collections.pgtandem.replication.plugins.module_utils._values import timelines
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import since_text, supports
-
-#: What the control file says of a server that had the time to say how far its WAL goes.
-CLEAN = ("shut down", "shut down in recovery")
 
 #: Entries of a data directory that are PostgreSQL's own (manual, Database File Layout). Everything else at the top of
 #: it, configuration and logs above all, belongs to this host and not to the server that it is rewound to.
@@ -98,7 +95,7 @@ def is_clean(state: str) -> bool:
     >>> is_clean("shut down"), is_clean("in production")
     (True, False)
     """
-    return state in CLEAN
+    return state in timelines.CLEAN
 
 
 def own_entries(names: t.Iterable[str]) -> list[str]:
@@ -112,37 +109,20 @@ def own_entries(names: t.Iterable[str]) -> list[str]:
 
 def diverged(target: Target, source: Source) -> str | None:
     """Why the target cannot follow as it is, as a clause with the evidence; None where it can."""
-    ours, theirs = target.timeline, source.timeline
-    if ours is None:
+    if target.timeline is None:
         return "its timeline is not known"
-    if ours == theirs:
-        for timeline in sorted(set(target.forks or {}) & set(source.forks or {})):
-            one, other = (target.forks or {})[timeline], (source.forks or {})[timeline]
-            if parse_lsn(one) != parse_lsn(other):
-                return f"both are on timeline {ours}, but they left timeline {timeline} at {one} and at {other}"
-        if not target.is_standby:
-            return f"both were primaries of timeline {ours}, so nothing tells where their ways parted"
-        return None
-    if ours > theirs or ours not in (source.forks or {}):
-        return f"it is on timeline {ours}, which timeline {theirs} of {source.shown} did not come from"
-    fork = (source.forks or {})[ours]
-    # The checkpoint's position is where its record begins: at the fork means beyond it.
-    if target.checkpoint_lsn and parse_lsn(target.checkpoint_lsn) >= parse_lsn(fork):
-        return (
-            f"its last checkpoint is at {target.checkpoint_lsn} of timeline {ours}, not before {fork}, where timeline "
-            f"{theirs} forked off"
-        )
-    if target.minimum_recovery_lsn and parse_lsn(target.minimum_recovery_lsn) > parse_lsn(fork):
-        return (
-            f"it has replayed {target.minimum_recovery_lsn} of timeline {ours}, beyond {fork}, where timeline {theirs} "
-            "forked off"
-        )
-    if not target.is_standby and not is_clean(target.state):
-        return (
-            f"it was killed while it wrote timeline {ours}, so its WAL may go beyond {fork}, where timeline {theirs} "
-            "forked off"
-        )
-    return None
+    ours = timelines.History(
+        target.timeline,
+        target.forks,
+        begun=target.checkpoint_lsn,
+        ended=target.minimum_recovery_lsn,
+        killed=not target.is_standby and not is_clean(target.state),
+    )
+    # Of a history that could not be read nothing says that it leads there.
+    why = timelines.divergence(ours, timelines.History(source.timeline, source.forks or {}), source.shown)
+    if why is None and target.timeline == source.timeline and not target.is_standby:
+        return f"both were primaries of timeline {target.timeline}, so nothing tells where their ways parted"
+    return why
 
 
 def decide(target: Target, source: Source) -> Decision:

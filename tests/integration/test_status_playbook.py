@@ -255,7 +255,7 @@ def test_a_standby_beyond_the_fork(spare: Site) -> None:
     # Running it is no better: it finds that out only in its own log.
     old.start()
     wait_until(lambda: old.psql("SELECT count(*) FROM only_here") == "10000", "the rows that only it has")
-    refused(spare, "pg1 has diverged from pg4", "where the primary's timeline 2 forked off")
+    refused(spare, "pg1 has diverged from pg4", "where timeline 2 forked off")
     assert findings_of(written(spare)[1])["diverged"] == "pg1"
 
 

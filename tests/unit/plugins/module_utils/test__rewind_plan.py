@@ -60,7 +60,7 @@ STANDBY: dict[str, t.Any] = {"is_standby": True, "state": "shut down in recovery
             {**STANDBY, "timeline": 2, "forks": {1: "0/4000000"}}, {}, Way.REWIND, "at 0/4000000 and at 0/5000000",
             id="another timeline of the same number",
         ),
-        pytest.param({"timeline": 3, "forks": {1: "0/4"}}, {}, Way.REWIND, "did not come from", id="promoted by hand"),
+        pytest.param({"timeline": 3, "forks": {1: "0/4"}}, {}, Way.REWIND, "only on timeline 2", id="promoted by hand"),
         pytest.param(
             {}, {"timeline": 1, "checkpoint_timeline": 1, "forks": {}}, Way.COPY, "both were primaries of timeline 1",
             id="two primaries of one timeline",

@@ -450,6 +450,12 @@ PRIMARY_3 = {"timeline": 3, "timeline_history": history(t1="0/5000000", t2="0/70
         ),
         pytest.param(
             PRIMARY_3,
+            on(1, "0/1", {}, running=False, control={"checkpoint_lsn": "0/5000000", "state": "shut down"}),
+            "not before 0/5000000",
+            id="its last record begins at the fork",
+        ),
+        pytest.param(
+            PRIMARY_3,
             on(1, "0/1", {}, running=False, control={"checkpoint_lsn": "0/4000000", "state": "in production"}),
             "was killed while it wrote timeline 1",
             id="killed as a primary",
