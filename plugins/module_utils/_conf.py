@@ -7,19 +7,31 @@
 
 from __future__ import annotations
 
+import os.path
 import re
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import quote_setting
 
+#: The tokens of the server's own scanner (guc-file.l), to which every other byte is a letter too.
+_LETTER = r"[A-Za-z_\x80-\U0010ffff]"
+_ID = rf"{_LETTER}(?:{_LETTER}|[0-9])*"
 _LINE = re.compile(
-    r"""^\s*(?P<name>[A-Za-z_][A-Za-z0-9_.$]*)      # parameter
-        (?:\s*=\s*|\s+)
-        (?P<value>'(?:''|\\.|[^'\\])*'|[^\s#'=][^\s#']*) # quoted or bare
-        \s*(?:\#.*)?$""",
+    rf"""^(?P<name>{_ID}(?:\.{_ID})?)(?!{_LETTER}|[0-9])
+        [ \t\r]*=?[ \t\r]*
+        (?P<value>'(?:''|\\.|[^'\\])*'           # quoted
+        |{_LETTER}(?:{_LETTER}|[-0-9._:/])*       # a word
+        |[-+]?(?:\d+|0x[0-9a-fA-F]+)[A-Za-z]*    # a whole number with its unit
+        |[-+]?\d*\.\d*(?:[Ee][-+]?\d+)?)          # any other number
+        [ \t\r]*(?:\#.*)?$""",
     re.VERBOSE,
 )
+#: A word with one dot is a name to the scanner, which no value may be.
+_QUALIFIED = re.compile(rf"{_ID}\.{_ID}\Z")
+_BLANK = re.compile(r"[ \t\r]*(?:#.*)?$")
 _ESCAPES = {"n": "\n", "t": "\t", "b": "\b", "f": "\f", "r": "\r"}
+#: As deep as the server follows includes, counted from 0.
+_DEEPEST = 10
 
 
 class Setting(t.NamedTuple):
@@ -29,6 +41,22 @@ class Setting(t.NamedTuple):
     value: str
     path: str
     line: int
+
+
+class Fault(t.NamedTuple):
+    """What the server refuses in a file, and over which it does not start."""
+
+    path: str
+    line: int
+    text: str
+
+
+class Reading(t.NamedTuple):
+    """What a file and everything that it includes say."""
+
+    #: In the order that counts: the last one of a name wins.
+    settings: list[Setting]
+    faults: list[Fault]
 
 
 class Reader(t.Protocol):
@@ -60,41 +88,75 @@ def _escaped(text: str) -> str:
     return chr(int(text, 8) & 0xFF) if text[0] in "01234567" else _ESCAPES.get(text, text)
 
 
-def parse_lines(text: str, path: str) -> list[Setting]:
-    """The assignments of one file in order, include directives among them; names are folded to lower case."""
-    settings = []
+def parse_file(text: str, path: str) -> Reading:
+    """One file, include directives among its assignments; names are folded to lower case."""
+    found = Reading([], [])
     # Not splitlines(), which knows more line ends than the server.
     for number, line in enumerate(text.split("\n"), start=1):
-        match = _LINE.match(line)
-        if match:
-            settings.append(Setting(match.group("name").lower(), unquote(match.group("value")), path, number))
-    return settings
+        # The scanner passes over blanks between any two tokens.
+        match = _LINE.match(line.lstrip(" \t\r"))
+        if match and not _QUALIFIED.match(match.group("value")):
+            found.settings.append(Setting(match.group("name").lower(), unquote(match.group("value")), path, number))
+        elif not _BLANK.match(line):
+            found.faults.append(Fault(path, number, "syntax error"))
+    return found
+
+
+def parse_lines(text: str, path: str) -> list[Setting]:
+    """The assignments of one file in order."""
+    return parse_file(text, path).settings
 
 
 def _join(base: str, name: str) -> str:
-    return name if name.startswith("/") else base.rsplit("/", 1)[0] + "/" + name
+    return os.path.normpath(name if name.startswith("/") else os.path.dirname(base) + "/" + name)
 
 
-def read_settings(path: str, reader: Reader, *, depth: int = 0) -> list[Setting]:
-    """Every assignment that the server would read from a file and from what it includes, in the order that counts.
-
-    The last one of a name wins. The server stops at ten levels of includes; so does this.
-    """
+def read_tree(path: str, reader: Reader) -> Reading:
+    """A file and everything that it includes, each where it stands (manual, Managing Configuration File Contents)."""
+    found = Reading([], [])
     text = reader.read_text(path)
-    if text is None or depth > 10:
-        return []
-    found: list[Setting] = []
-    for setting in parse_lines(text, path):
-        if setting.name in ("include", "include_if_exists"):
-            found.extend(read_settings(_join(path, setting.value), reader, depth=depth + 1))
-        elif setting.name == "include_dir":
-            folder = _join(path, setting.value)
-            for name in sorted(reader.list_names(folder)):
-                if name.endswith(".conf") and not name.startswith("."):
-                    found.extend(read_settings(f"{folder}/{name}", reader, depth=depth + 1))
-        else:
-            found.append(setting)
+    if text is None:
+        found.faults.append(Fault(path, 0, "there is no such file"))
+    else:
+        _read(text, path, reader, 0, found)
     return found
+
+
+def _read(text: str, path: str, reader: Reader, depth: int, found: Reading) -> None:
+    own = parse_file(text, path)
+    found.faults.extend(own.faults)
+    for setting in own.settings:
+        if setting.name in ("include", "include_if_exists"):
+            _include(setting, reader, depth, found)
+        elif setting.name == "include_dir":
+            folder = _join(path, setting.value) if setting.value.strip() else ""
+            names = reader.list_names(folder) if folder else []
+            for name in sorted(names, key=lambda name: name.encode("utf-8", "surrogateescape")):
+                if name.endswith(".conf") and len(name) > len(".conf") and not name.startswith("."):
+                    _include(setting._replace(value=f"{folder}/{name}"), reader, depth, found)
+        else:
+            found.settings.append(setting)
+
+
+def _include(setting: Setting, reader: Reader, depth: int, found: Reading) -> None:
+    """What one file brings in; a file that may be missing leaves no trace."""
+    path = _join(setting.path, setting.value) if setting.value.strip() else ""
+    # The server counts the folder of an include_dir as no level of its own.
+    problem = ""
+    if not path:
+        problem = f"{setting.name} names no file"
+    elif depth >= _DEEPEST:
+        problem = f"{path} is included at more than {_DEEPEST} levels"
+    text = None if problem else reader.read_text(path)
+    if text is not None:
+        _read(text, path, reader, depth + 1, found)
+    elif problem or setting.name == "include":
+        found.faults.append(Fault(setting.path, setting.line, problem or f"there is no {path}"))
+
+
+def read_settings(path: str, reader: Reader) -> list[Setting]:
+    """Every assignment that the server would read from a file and from what it includes, in the order that counts."""
+    return read_tree(path, reader).settings
 
 
 def last_values(settings: t.Iterable[Setting], *, without: str | None = None) -> dict[str, Setting]:

@@ -14,6 +14,8 @@ import typing as t
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
     PARAMETER_SPANS,
+    RECOVERY_TARGETS,
+    TRIGGER_FILES,
     floor_defaults,
     floor_parameters,
     major_text,
@@ -154,6 +156,11 @@ def recovery_problems(*, apply_delay: str, restore_command: str, parameters: t.M
             f"pgtandem_restore_command ({restore_command!r}) needs %f, the file it fetches, and %p, where to put it."
         )
     said = {str(name).lower() for name in parameters}
+    for name in sorted(said & {*RECOVERY_TARGETS, *TRIGGER_FILES}):
+        problems.append(
+            f"{name} in pgtandem_parameters would end the recovery of a standby without a promotion that was asked "
+            "for; leave it out."
+        )
     both = sorted(said & set(recovery_settings(apply_delay=apply_delay, restore_command=restore_command)))
     for name in both:
         problems.append(f"{name} is in pgtandem_parameters and has a variable of its own; leave it in one.")

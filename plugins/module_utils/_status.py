@@ -20,7 +20,7 @@ from enum import Enum
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._aside import read_journal
 from ansible_collections.pgtandem.replication.plugins.module_utils._claim import read_claim
-from ansible_collections.pgtandem.replication.plugins.module_utils._conf import last_values, parse_lines, read_settings
+from ansible_collections.pgtandem.replication.plugins.module_utils._conf import last_values
 from ansible_collections.pgtandem.replication.plugins.module_utils._control_data import ControlData
 from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import (
     DirectoryEvidence,
@@ -59,6 +59,10 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._server impor
     look_at_directory,
     open_database,
 )
+from ansible_collections.pgtandem.replication.plugins.module_utils._server_settings import (
+    read_recovery_ends,
+    read_server_settings,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._status_queries import (
     RECEIVER_COLUMNS,
     SENDER_COLUMNS,
@@ -71,6 +75,11 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._status_queri
     write_statement,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import look
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.server_settings import (
+    AUTO,
+    ServerSettings,
+    recovery_ends_of_values,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
     NEWEST,
     STANDBY_SETTINGS,
@@ -150,6 +159,7 @@ def empty_status() -> Status:
         "settings": dict.fromkeys(SETTINGS),
         "pending_restart": [],
         "stale_settings": [],
+        "recovery_ends": [],
         "configured": None,
         "patroni": None,
         "replication_rules": None,
@@ -469,8 +479,10 @@ def _fill_files(status: Status, host: Host) -> None:
     """What only files tell: the upstream of a standby, its timeline's history, settings that lie in the wrong place."""
     instance, files = host.instance, host.files
     try:
-        status["stale_settings"] = _stale_settings(host)
-        status["configured"] = _configured(host)
+        settings = read_server_settings(host)
+        status["stale_settings"] = _stale_settings(settings)
+        status["recovery_ends"] = _recovery_ends(status, host, settings)
+        status["configured"] = _configured(settings)
         status["data_directory"].update(set_aside=_set_aside(host), claim=read_claim(host))
         status["patroni"] = _patroni(host)
         if status["role"] == "standby" and not (status["wal_receiver"] or {}).get("received_tli"):
@@ -482,8 +494,9 @@ def _fill_files(status: Status, host: Host) -> None:
             status["oldest_wal_lsn"] = oldest_wal_lsn(_wal_files(files, instance.data_directory), segment_bytes)
         conninfo = None
         if status["role"] == "standby":
-            conninfo = status["settings"]["primary_conninfo"] or _conninfo_on_disk(host)
-            status["upstream"] = _upstream(status, conninfo) or upstream_of(_conninfo_on_disk(host))
+            on_disk = settings.winners().get("primary_conninfo")
+            conninfo = status["settings"]["primary_conninfo"] or (on_disk and on_disk.value)
+            status["upstream"] = _upstream(status, conninfo) or upstream_of(on_disk and on_disk.value)
         status["tls"] = look(host, status["settings"], _options_of(conninfo))
     except OSError as error:
         status["data_directory"]["error"] = str(error)
@@ -504,50 +517,43 @@ def _upstream(status: Status, conninfo: str | None) -> dict[str, t.Any] | None:
     return upstream_of(conninfo)
 
 
-def _conninfo_on_disk(host: Host) -> str | None:
-    recovery = f"{host.instance.data_directory}/recovery.conf"
-    text = host.files.read_text(recovery)
-    if text is not None:
-        found = parse_lines(text, recovery)
-    else:
-        auto = host.files.read_text(host.instance.auto_file) or ""
-        found = read_settings(host.instance.main_file, host.files) + parse_lines(auto, host.instance.auto_file)
-    setting = last_values(found).get("primary_conninfo")
-    return setting.value if setting else None
-
-
-def _stale_settings(host: Host) -> list[dict[str, t.Any]]:
-    path = host.instance.auto_file
-    stale = last_values(
-        setting for setting in parse_lines(host.files.read_text(path) or "", path) if setting.name in STANDBY_SETTINGS
-    )
-    if not stale:
-        return []
-    others = last_values(read_settings(host.instance.main_file, host.files))
+def _stale_settings(settings: ServerSettings) -> list[dict[str, t.Any]]:
+    """A standby's settings in postgresql.auto.conf, and what they win over."""
+    others = last_values(settings.files.settings)
+    stale = last_values(setting for setting in settings.auto.settings if setting.name in STANDBY_SETTINGS)
     return [
         {
             "name": name,
             "value": redact_conninfo(setting.value),
             "overrides": redact_conninfo(others[name].value) if name in others else None,
-            "path": path,
+            "path": setting.path,
             "line": setting.line,
         }
         for name, setting in sorted(stale.items())
     ]
 
 
-def _configured(host: Host) -> dict[str, t.Any]:
+def _recovery_ends(status: Status, host: Host, settings: ServerSettings) -> list[dict[str, t.Any]]:
+    """What would end a recovery without a promotion that was asked for: in what is read at the next start, and in what
+    a running standby was started with."""
+    pid = (status["postmaster"] or {}).get("pid")
+    found = read_recovery_ends(host, settings, pid=pid)
+    if status["role"] == "standby":
+        known = {end.name for end in found}
+        found += [end for end in recovery_ends_of_values(status["settings"]) if end.name not in known]
+    return [dict(end.as_result(), value=redact_conninfo(end.value)) for end in found]
+
+
+def _configured(settings: ServerSettings) -> dict[str, t.Any]:
     """What the files say of the parameters whose change has an order, by who wrote it: a plan is made from it."""
-    instance = host.instance
-    found = read_settings(instance.main_file, host.files)
-    auto = parse_lines(host.files.read_text(instance.auto_file) or "", instance.auto_file)
+    managed = last_values(setting for setting in settings.files.settings if setting.path == settings.managed_file)
     places = {
-        "managed": last_values(setting for setting in found if setting.path == instance.settings_file),
-        "elsewhere": last_values(found, without=instance.settings_file),
-        "auto": last_values(auto),
+        "managed": {name: setting.value for name, setting in managed.items()},
+        "elsewhere": settings.elsewhere(),
+        AUTO: {name: setting.value for name, setting in last_values(settings.auto.settings).items()},
     }
     return {
-        place: {name: values[name].value for name in CONFIGURED_SETTINGS if name in values}
+        place: {name: values[name] for name in CONFIGURED_SETTINGS if name in values}
         for place, values in places.items()
     }
 

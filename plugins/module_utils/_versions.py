@@ -226,6 +226,16 @@ RECOVERY_PARAMETERS = (
     "recovery_target_xid",
     "restore_command",
 )
+#: Each of these ends a recovery where it is not empty (manual, Recovery Target).
+RECOVERY_TARGETS = (
+    "recovery_target",
+    "recovery_target_lsn",
+    "recovery_target_name",
+    "recovery_target_time",
+    "recovery_target_xid",
+)
+#: A file whose appearance promotes a standby; its name before 12 is the one of recovery.conf.
+TRIGGER_FILES = ("promote_trigger_file", "trigger_file")
 #: What a standby's postgresql.auto.conf must not hold, in any version: it would win over the managed file.
 STANDBY_SETTINGS = frozenset((*RECOVERY_PARAMETERS, "promote_trigger_file"))
 PARAMETER_SPANS.update(

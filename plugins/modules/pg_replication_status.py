@@ -737,6 +737,40 @@ replication:
           description: Line.
           type: int
           sample: 3
+    recovery_ends:
+      description:
+        - What would end the recovery of a standby without anybody having asked for a promotion, or keep it from
+          starting, in everything that the server reads at its next start.
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: Parameter, or C(recovery.signal).
+          type: str
+          sample: recovery_target_time
+        value:
+          description: Its value without a password.
+          type: str
+          sample: "2026-11-01 12:00:00"
+        path:
+          description: File; empty where it is only in the running server.
+          type: str
+          sample: /etc/postgresql/15/main/conf.d/20-pitr.conf
+        line:
+          description: Line; 0 where there is none.
+          type: int
+          sample: 1
+        place:
+          description:
+            - V(file) for a file of the user's, V(managed) for the collection's own, V(auto) for
+              C(postgresql.auto.conf), V(command-line), V(recovery.conf) before 12, V(signal) for a file whose name
+              counts, V(running) for what a running standby was started with and no file says any more.
+          type: str
+          sample: file
+        effect:
+          description: What comes of it.
+          type: str
+          sample: a standby with that stops its recovery there, and promotes itself or goes down
     configured:
       description:
         - What the configuration files say of the parameters whose change has an order; RV(replication.settings) has

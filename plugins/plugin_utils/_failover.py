@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from ansible_collections.pgtandem.replication.plugins.module_utils._bytes import shown_bytes
 from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import format_lsn, lsn_distance, parse_lsn
 from ansible_collections.pgtandem.replication.plugins.module_utils._names import slot_name
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._host_checks import ending_problems
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import (
     Node,
     Problem,
@@ -137,6 +138,8 @@ def old_primary(nodes: t.Sequence[Node]) -> Node | None:
 def takeover(cluster: str, nodes: t.Sequence[Node], wish: Wish) -> Failover | list[Problem]:
     """Who is promoted in a cluster, or every reason not to."""
     problems = _about_the_target(cluster, nodes, wish)
+    # What would stop the run after the promotion, when the others are to follow.
+    problems += [problem for node in nodes if node["status"] for problem in ending_problems(node)]
     if not quorum(nodes):
         problems.append(
             Problem(

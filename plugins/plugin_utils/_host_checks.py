@@ -39,7 +39,21 @@ def host_problems(node: Node) -> list[Problem]:
             ("host-instance", *apart(status["instance_error"], "Correct the variables that say where the instance is."))
         ]
     else:
-        found = [*(_seen(node) if status else ()), *(_stale(node) if status else ()), *_asked(node)]
+        found = [*(_seen(node) if status else ()), *(_standby(node) if status else ()), *_asked(node)]
+    return _problems(name, found)
+
+
+def problems_as_standby(node: Node) -> list[Problem]:
+    """What stands against a host that was read becoming a standby, in what its server reads when it starts."""
+    return _problems(node["name"], [*_ends(node), *_overrides(node)])
+
+
+def ending_problems(node: Node) -> list[Problem]:
+    """What would end the recovery of a host that was read."""
+    return _problems(node["name"], _ends(node))
+
+
+def _problems(name: str, found: t.Iterable[Found]) -> list[Problem]:
     return [Problem(kind, (name,), f"{name}: {evidence}", remedy) for kind, evidence, remedy in found]
 
 
@@ -110,11 +124,68 @@ def _seen(node: Node) -> t.Iterator[Found]:
             )
 
 
-def _stale(node: Node) -> t.Iterator[Found]:
-    """A standby's settings where they win over the managed ones. On a primary they wait, and status.yml tells."""
-    if state_of(node) != "standby":
+def _standby(node: Node) -> t.Iterator[Found]:
+    """What stands against being a standby. Of a primary, which may become one at any time, only what would then make
+    another primary of it; the rest waits, and status.yml tells."""
+    yield from _ends(node)
+    if state_of(node) == "standby":
+        yield from _overrides(node)
+
+
+#: What to do about something that ends a recovery, by the kind of place that it is in.
+_END_REMEDIES = {
+    "file": "Take that line out of {path}.",
+    "auto": "Log in there and say ALTER SYSTEM RESET {name}; or, with the server stopped, take the line out of {path}.",
+    "command-line": "Take it out of {path}, and say systemctl daemon-reload if that is a unit.",
+    "recovery.conf": "Take that line out of {path}.",
+    "signal": "If the restoration is over, delete that file; otherwise let it come to its end.",
+    "running": "No file says so any more: restart that server.",
+    "managed": "Correct it in the inventory, and take that line out of {path}.",
+}
+
+
+def ends_of(node: Node) -> list[dict[str, t.Any]]:
+    """What would end a recovery on this host, but for what the run itself is about to write otherwise."""
+    found = []
+    for end in node["status"]["recovery_ends"]:
+        command = end["name"].endswith("_command")
+        asked = (node["restore_command"] if end["name"] == "restore_command" else "") or str(
+            node["parameters"].get(end["name"], "")
+        )
+        # The managed file, and recovery.conf, are about to be written.
+        if command and end["place"] in ("managed", "recovery.conf") and end["value"] != asked:
+            continue
+        if command and asked and end["place"] == "file":
+            continue
+        found.append(end)
+    return found
+
+
+def _ends(node: Node) -> t.Iterator[Found]:
+    """Whatever would end a recovery without a promotion that somebody asked for: a second primary, or none."""
+    found = ends_of(node)
+    if not found:
         return
+    said = []
+    for end in found:
+        what = f"{end['name']} = {end['value']!r}" if end["place"] != "signal" else end["path"]
+        where = f" in {end['path']}" + (f" line {end['line']}" if end["line"] else "")
+        said.append(f"{what}{where if end['path'] and end['place'] != 'signal' else ''} ({end['effect']})")
+    remedies = [_END_REMEDIES[end["place"]].format(**end) for end in found]
+    yield (
+        "recovery-ends",
+        f"{'; '.join(said)}. This host is, or may become, a standby, whose recovery nothing may end but a promotion "
+        "that was asked for.",
+        " ".join(dict.fromkeys(remedies)),
+    )
+
+
+def _overrides(node: Node) -> t.Iterator[Found]:
+    """A standby's settings where they win over the managed ones."""
+    ends = {end["name"] for end in ends_of(node)}
     for setting in node["status"]["stale_settings"]:
+        if setting["name"] in ends:
+            continue
         if setting["name"] != "primary_conninfo" and setting["value"] == setting["overrides"]:
             continue
         over = f"{setting['overrides']!r} in another file" if setting["overrides"] else "any other file"

@@ -298,6 +298,8 @@ def as_standby(node: Node) -> Node:
         running=False,
         wal_receiver=None,
         stale_settings=[],
+        # Its postgresql.auto.conf is taken over from its source, without what is a standby's.
+        recovery_ends=[end for end in status["recovery_ends"] if end["place"] not in ("auto", "signal", "running")],
     )
     return dict(node, status=status)
 

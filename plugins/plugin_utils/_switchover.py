@@ -16,6 +16,10 @@ import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import format_lsn, parse_lsn
 from ansible_collections.pgtandem.replication.plugins.module_utils._names import application_name
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._host_checks import (
+    host_problems,
+    problems_as_standby,
+)
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import live_members
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import (
     Node,
@@ -239,6 +243,9 @@ def _against_switch(
                     "Wait until it has caught up, or allow more (pgtandem_switchover_maximum_lag_bytes).",
                 )
             )
+    # What the gate tells of a standby is looked at before the primary becomes one.
+    known = {(problem.id, problem.hosts) for problem in host_problems(primary)}
+    problems += [one for one in problems_as_standby(primary) if (one.id, one.hosts) not in known]
     problems += _room(wanted, plan)
     backups = [row["application_name"] or "unnamed" for row in status["wal_senders"] if row["state"] == "backup"]
     if backups:

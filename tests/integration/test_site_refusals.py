@@ -340,6 +340,29 @@ def test_a_stale_connection_that_would_win_is_refused(spare: Site) -> None:
     )
 
 
+@pytest.mark.parametrize("check", [[], ["--check"]], ids=["run", "check mode"])
+@stops("recovery-ends")
+def test_what_ends_a_recovery_is_refused_by_every_playbook(pair: Site, check: list[str]) -> None:
+    """Left over from a restoration on the primary, it would make a second primary of it or of its standby."""
+    pair["pg1"].write("pitr.conf", "recovery_target_time = '2026-01-01'\nrestore_command = 'nowhere %f %p'\n")
+    main = (pair["pg1"].data_directory / "postgresql.conf").read_text(encoding="utf-8")
+    pair["pg1"].write("postgresql.conf", "include 'pitr.conf'\n" + main)
+    pair["pg1"].psql("ALTER SYSTEM SET recovery_target_name = 'left over'")
+    words = (
+        "recovery_target_time = '2026-01-01'", "pitr.conf line 1", "restore_command", "pitr.conf line 2",
+        "recovery_target_name = 'left over'", "ALTER SYSTEM RESET recovery_target_name",
+    )  # fmt: skip
+    try:
+        pair.refused(*words, arguments=check)
+        for playbook, target in (("switchover", "pg2"), ("failover", "pg2"), ("rejoin", "pg2")):
+            pair.playbook = f"{playbook}.yml"
+            pair.refused(*words, arguments=[*check, "-e", f"pgtandem_target={target}"])
+    finally:
+        pair.playbook = "site.yml"
+        pair["pg1"].write("postgresql.conf", main)
+        pair["pg1"].psql("ALTER SYSTEM RESET recovery_target_name")
+
+
 # --- What is in the way on the host ---
 
 

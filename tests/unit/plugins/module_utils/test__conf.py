@@ -31,6 +31,13 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._conf import 
         pytest.param("#port = 5433", None, id="comment"),
         pytest.param("", None, id="empty-line"),
         pytest.param("port =", None, id="no-value"),
+        pytest.param("port5432", None, id="one-word"),
+        pytest.param("port'5432'", ("port", "5432"), id="nothing-between"),
+        pytest.param("work_mem = 1.5GB", None, id="unit-after-a-fraction"),
+        pytest.param("search_path = a.b", None, id="a-name-with-a-dot-is-no-value"),
+        pytest.param("log_timezone = Europe/Berlin", ("log_timezone", "Europe/Berlin"), id="word"),
+        pytest.param("\u00e4 = 'x'", ("\u00e4", "x"), id="any-byte-is-a-letter"),
+        pytest.param("port = 5432 5433", None, id="two-values"),
     ],
 )
 def test_a_line(line: str, found: tuple[str, str] | None) -> None:

@@ -39,6 +39,16 @@ def stale(name: str, value: str, overrides: str | None = None) -> list[dict[str,
     return [{"name": name, "value": value, "overrides": overrides, "path": "/data/postgresql.auto.conf", "line": 3}]
 
 
+def end(name: str, place: str, path: str) -> dict[str, t.Any]:
+    value = "x %f %p" if name == "restore_command" else "7"
+    return {"name": name, "value": value, "path": path, "line": 3, "place": place, "effect": "it ends"}
+
+
+def asking_for(node: Node, **asked: t.Any) -> Node:
+    node.update(asked)
+    return node
+
+
 FORKED = {"timeline": 2, "timeline_history": history(t1="0/5000000"), "positions": {"current": "0/6000000"}}
 
 #: What is there, and the reasons to stop: each by its id, with words that its message has to have.
@@ -224,6 +234,35 @@ STOPS: list[tuple[str, t.Callable[[], list[Node]], dict[str, tuple[str, ...]]]] 
         {"stale-setting": ("ALTER SYSTEM RESET recovery_target_timeline",)},
     ),
     (
+        "a recovery target in a file of the primary",
+        lambda: [primary(recovery_ends=[end("recovery_target_time", "file", "/etc/conf.d/20-pitr.conf")]), standby()],
+        {"recovery-ends": ("pg1", "/etc/conf.d/20-pitr.conf line 3", "Take that line out of /etc/conf.d/20-pitr.conf")},
+    ),
+    (
+        "a recovery target that ALTER SYSTEM wrote, of a standby, is told once",
+        lambda: [
+            primary(),
+            standby(
+                recovery_ends=[end("recovery_target_xid", "auto", "/data/postgresql.auto.conf")],
+                stale_settings=stale("recovery_target_xid", "7"),
+            ),
+        ],
+        {"recovery-ends": ("pg2", "ALTER SYSTEM RESET recovery_target_xid")},
+    ),
+    (
+        "recovery.signal",
+        lambda: [primary(), standby(recovery_ends=[dict(end("recovery.signal", "signal", "/data/recovery.signal"))])],
+        {"recovery-ends": ("/data/recovery.signal", "delete that file")},
+    ),
+    (
+        "a command that the inventory asks for and that cannot run",
+        lambda: [
+            primary(),
+            asking_for(standby(recovery_ends=[end("restore_command", "managed", "/x")]), restore_command="x %f %p"),
+        ],
+        {"recovery-ends": ("pg2", "Correct it in the inventory")},
+    ),
+    (
         "the primary was not read",
         lambda: [host("pg1", "primary"), standby()],
         {"primary-unread": ("pg1, the primary of cluster 'main', could not be read", "Make it reachable")},
@@ -331,6 +370,18 @@ GOES_ON: list[tuple[str, t.Callable[[], list[Node]], str, tuple[str, ...]]] = [
         ],
         "pg1",
         ("version 2.31 on pg1", "version 2.36 on pg2", "REINDEX"),
+    ),
+    (
+        "a command that the run is about to replace",
+        lambda: [
+            primary(),
+            asking_for(
+                standby(recovery_ends=[end("restore_command", "managed", "/m"), end("restore_command", "file", "/x")]),
+                restore_command="cp /a/%f %p",
+            ),
+        ],
+        "pg1",
+        (),
     ),
     (
         "a stale setting of a primary waits",
