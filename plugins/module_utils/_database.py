@@ -14,14 +14,21 @@ import sys
 import time
 import typing as t
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._effective_user import effective_user
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import account
+from ansible_collections.pgtandem.replication.plugins.module_utils._versions import session_settings
 
 _UNDEFINED_OBJECT = "42704"
 _OBJECT_IN_USE = "55006"
+_QUERY_CANCELED = "57014"
+
+#: What lets a superuser in where a library that sessions load cannot be loaded. Only the start-up packet comes early
+#: enough, and elsewhere the libraries stay, since one may be there to audit.
+_WITHOUT_LIBRARIES = "-c session_preload_libraries= -c local_preload_libraries="
+_LIBRARY_WORDS = ("could not access file", "could not load library")
 
 _DRIVER = ""
 psycopg: t.Any = None
@@ -73,6 +80,12 @@ class Target:
         if replication:
             values["replication"] = "true"
         return values
+
+    def with_settings(self, settings: str) -> Target:
+        """The same with more settings in its start-up packet, as C(-c name=value)."""
+        options = dict(self.options or {})
+        options["options"] = f"{options.get('options', '')} {settings}".strip()
+        return replace(self, options=options)
 
     def shown(self) -> str:
         """For messages."""
@@ -192,23 +205,59 @@ def _account_of(target: Target) -> t.ContextManager[None]:
 
 
 def connect(target: Target) -> Database:
-    """Open a session; C(DatabaseError) holds the server's own line when it is refused."""
+    """Open a session that sets what it depends on; C(DatabaseError) holds the server's own line when it is refused."""
     require_driver()
     with _account_of(target):
-        if _DRIVER == "psycopg":
-            try:
-                connection = psycopg.connect(
-                    **target.arguments(replication=False), autocommit=True, cursor_factory=psycopg.ClientCursor
-                )
-            except psycopg.Error as error:
-                raise DatabaseError(_server_line(error), sqlstate=error.sqlstate) from error
-            return _DriverDatabase(connection, psycopg.Error, {})
         try:
-            connection = psycopg2.connect(**target.arguments(replication=False))
-        except psycopg2.Error as error:
-            raise DatabaseError(_server_line(error), sqlstate=error.pgcode) from error
-        connection.autocommit = True
-        return _DriverDatabase(connection, psycopg2.Error, {})
+            database = _open(target)
+        except DatabaseError as error:
+            # A server may say it in any language. Through the socket a second try costs nothing.
+            if not target.host.startswith("/") and not any(words in error.message for words in _LIBRARY_WORDS):
+                raise
+            try:
+                database = _open(target.with_settings(_WITHOUT_LIBRARIES))
+            except DatabaseError:
+                raise error from None
+    try:
+        _settle(database)
+    except DatabaseError:
+        database.close()
+        raise
+    return database
+
+
+def _open(target: Target) -> Database:
+    if _DRIVER == "psycopg":
+        try:
+            connection = psycopg.connect(
+                **target.arguments(replication=False), autocommit=True, cursor_factory=psycopg.ClientCursor
+            )
+        except psycopg.Error as error:
+            raise DatabaseError(_server_line(error), sqlstate=error.sqlstate) from error
+        return _DriverDatabase(connection, psycopg.Error, {})
+    try:
+        connection = psycopg2.connect(**target.arguments(replication=False))
+    except psycopg2.Error as error:
+        raise DatabaseError(_server_line(error), sqlstate=error.pgcode) from error
+    connection.autocommit = True
+    return _DriverDatabase(connection, psycopg2.Error, {})
+
+
+def _settle(database: Database) -> None:
+    """Set what the session depends on.
+
+    Not in the start-up packet, which a server refuses for a name that it does not have, and a connection pooler for
+    any; nor would pg_settings.reset_val then show what the server has without this.
+    """
+    statement = "; ".join(f"SET {name} = '{value}'" for name, value in session_settings(database.version).items())
+    for again in (True, True, False):
+        try:
+            database.execute(statement)
+            return
+        except DatabaseError as error:
+            # The time-out that it would have ended was shorter than this.
+            if error.sqlstate != _QUERY_CANCELED or not again:
+                raise
 
 
 class Identity(t.NamedTuple):

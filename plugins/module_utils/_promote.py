@@ -205,7 +205,9 @@ def observe_promotion(host: Host, database: Database) -> PromoteEvidence:
         replayed_lsn=row["replayed"],
         paused=row["paused"],
         too_low=_too_low(host, database),
-        read_only=database.setting("default_transaction_read_only") == "on",
+        # This session has set its own.
+        read_only=database.value("SELECT reset_val FROM pg_settings WHERE name = 'default_transaction_read_only'")
+        == "on",
         streaming=bool(database.value("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'")),
         configuration=configuration_problem(host),
         delay=delay if delay not in (None, "", "0") else "",

@@ -57,6 +57,8 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._versions imp
 
 #: Which servers may be stopped for it.
 STOP = ("never", "standby", "always")
+#: pg_rewind sets its time-outs itself. It writes to a temporary table before 14, and may read from a hot standby.
+_SOURCE_SETTINGS = r"-c default_transaction_isolation=read\ committed -c default_transaction_read_only=off"
 #: With --progress pg_rewind prints a line with these words between its checks and the first byte that it copies.
 NEED_TO_COPY = "need to copy"
 
@@ -204,6 +206,7 @@ def rewind_command(program: str, request: RewindRequest, *, directory: str, pass
         "application_name": "pgtandem rewind",
         "connect_timeout": "10",
         **request.options,
+        "options": f"{_SOURCE_SETTINGS} {request.options.get('options', '')}".strip(),
     }
     words = [program, f"--target-pgdata={directory}", f"--source-server={format_conninfo(options)}"]
     # The server was brought to a clean end before, while the directory could still be started.

@@ -27,11 +27,13 @@ NOTICE_SOON = "-c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keep
 
 def _target(host: Host, upstream: Upstream, name: str, settings: str) -> Target:
     options = dict(upstream.options, application_name=name)
-    if settings:
-        options["options"] = f"{options.get('options', '')} {settings}".strip()
     if supports(host.instance.version, "passfile_in_conninfo"):
         options["passfile"] = passfile_path(host)
-    return Target(host=upstream.host, port=upstream.port, user=upstream.user, options=options)
+    if supports(host.instance.version, "idle_session_timeout"):
+        # The connection that shows the token of a switchover is idle for as long as that takes.
+        settings = f"{settings} -c idle_session_timeout=0"
+    target = Target(host=upstream.host, port=upstream.port, user=upstream.user, options=options)
+    return target.with_settings(settings) if settings else target
 
 
 def log_in(host: Host, upstream: Upstream, name: str, settings: str = "") -> ReplicationSession:

@@ -112,6 +112,8 @@ FEATURES: dict[str, Span] = {
     # What a replication connection can be asked about a slot.
     "read_replication_slot": Span(150000),
     "list_wal_directory": Span(100000),
+    # It ends a replication connection too that waits for its next command (release notes 14).
+    "idle_session_timeout": Span(140000),
 }
 
 
@@ -207,6 +209,28 @@ SESSION_ATTRIBUTES: dict[str, Span] = {
     "primary": Span(140000),
     "read-only": Span(140000),
     "standby": Span(140000),
+}
+
+#: What the statements of the collection depend on, and the servers that have it: set in every session, whatever the
+#: server's files, the database or the role say. On a hot standby no query runs in a serializable transaction.
+_SESSION_SETTINGS: dict[str, tuple[str, Span]] = {
+    "statement_timeout": ("0", Span()),
+    "transaction_timeout": ("0", Span(170000)),
+    "lock_timeout": ("0", Span()),
+    "idle_in_transaction_session_timeout": ("0", Span(90600)),
+    "idle_session_timeout": ("0", Span(140000)),
+    "role": ("none", Span()),
+    "default_transaction_isolation": ("read committed", Span()),
+    "default_transaction_read_only": ("off", Span()),
+    "default_transaction_deferrable": ("off", Span()),
+    "search_path": ("pg_catalog", Span()),
+    "row_security": ("off", Span(90500)),
+    "standard_conforming_strings": ("on", Span()),
+    "quote_all_identifiers": ("off", Span()),
+    "bytea_output": ("hex", Span()),
+    "datestyle": ("ISO, YMD", Span()),
+    "intervalstyle": ("postgres", Span()),
+    "extra_float_digits": ("1", Span()),
 }
 
 #: Before 12 these belong to recovery.conf, and a server refuses to start over one in postgresql.conf.
@@ -361,6 +385,15 @@ def floor_defaults(version: int) -> dict[str, int]:
         "max_locks_per_transaction": 128 if supports(version, "doubled_locks") else 64,
     }
     return {name: defaults[name] for name in floor_parameters(version)}
+
+
+def session_settings(version: int) -> dict[str, str]:
+    """What a session has to set for itself on a server, time-outs first.
+
+    >>> session_settings(160000)["default_transaction_isolation"], "transaction_timeout" in session_settings(160000)
+    ('read committed', False)
+    """
+    return {name: value for name, (value, span) in _SESSION_SETTINGS.items() if span.holds(version)}
 
 
 def password_method(password_encryption: str) -> str:

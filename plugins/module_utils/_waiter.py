@@ -257,7 +257,6 @@ class Waiter:
     def _prepare(self, database: Database) -> None:
         """All that need not happen later."""
         database.execute("SET synchronous_commit = local")
-        database.execute("SET statement_timeout = 0")
         if not supports(database.version, "wal_names"):
             self._names = ("xlog", "location")
         self._timeline = int(database.value("SELECT received_tli FROM pg_stat_wal_receiver") or 0)
