@@ -125,7 +125,7 @@ def read_journal(host: Host) -> dict[str, t.Any]:
 
 def _note(host: Host, **facts: t.Any) -> None:
     text = json.dumps(dict(read_journal(host), **facts), sort_keys=True) + "\n"
-    host.files.write_text(journal_path(host), text, owner=host.instance.os_user, mode=0o600)
+    host.files.write_text(journal_path(host), text, mode=0o600)
 
 
 def set_aside(host: Host, moves: t.Sequence[Move], *, system_identifier: str | None) -> None:
@@ -153,7 +153,7 @@ def go_on(host: Host) -> None:
     directory = journal["moves"][0][0]
     if not os.path.lexists(directory):
         # Through a symbolic link, if the data directory is one, the copy gets to the same disk.
-        host.files.make_folder(directory, owner=host.instance.os_user, mode=0o700)
+        host.files.make_folder(directory, mode=0o700)
     _note(host, phase=MOVED)
 
 

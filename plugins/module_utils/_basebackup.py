@@ -136,7 +136,7 @@ class _Seeding:
                 result = self._without_lock()
             else:
                 self._prepare()
-                self._host.files.make_folder(self._directory, owner=self._host.instance.os_user, mode=0o700)
+                self._host.files.make_folder(self._directory, mode=0o700)
                 result = None
             if result is not None:
                 return result
@@ -218,7 +218,7 @@ class _Seeding:
 
     def _begin(self, incoming: Incoming, ready: Ready) -> None:
         request, instance = self._request, self._host.instance
-        self._host.files.set_owner_and_mode(self._directory, owner=instance.os_user, mode=0o700)
+        self._host.files.take_folder(self._directory, mode=0o700)
         token = uuid.uuid4().hex[:12]
         unit = _job.unit_name(self._host)
         incoming.begin(

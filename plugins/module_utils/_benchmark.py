@@ -129,7 +129,7 @@ class Benchmark:
         if target.password is not None:
             line = passfile_line(host=target.host, port=target.port, user=target.user, password=target.password)
             path = f"{self._folder}/pass"
-            self._host.files.write_text(path, line + "\n", owner=self._host.instance.os_user, mode=0o600)
+            self._host.files.write_text(path, line + "\n", mode=0o600)
 
     def put_back(self) -> bool:
         """Take out what this or an earlier benchmark put into the managed file."""
@@ -144,7 +144,7 @@ class Benchmark:
         path = self._host.instance.settings_file
         mode = self._host.files.mode(path) or 0o640
         before = self._database.value("SELECT pg_conf_load_time()::text")
-        self._host.files.write_text(path, text, owner=self._host.instance.os_user, mode=mode)
+        self._host.files.write_text(path, text, mode=mode)
         self._database.execute("SELECT pg_reload_conf()")
         deadline = time.monotonic() + 5
         while time.monotonic() < deadline and self._database.value("SELECT pg_conf_load_time()::text") == before:

@@ -113,7 +113,7 @@ def _configuring(host: Host) -> t.Iterator[int]:
     deadline = time.monotonic() + _PATIENCE
     while True:
         if not os.path.isdir(folder):
-            host.files.make_folder(folder, owner=host.instance.os_user, mode=0o755)
+            host.files.make_folder(folder, mode=0o755)
         lock = try_lock(folder)
         if lock is not None:
             break
@@ -146,8 +146,8 @@ def _begin_configuration(host: Host) -> None:
             f"{folder} holds files ({', '.join(theirs[:3])}) and no postgresql.conf, so it is "
             "not a cluster's configuration, and pg_createcluster would refuse it. Move it away and run again."
         )
-    host.files.make_folder(folder, owner=host.instance.os_user, mode=0o755)
-    host.files.write_text(f"{folder}/{CREATING}", "", owner=host.instance.os_user, mode=0o644)
+    host.files.make_folder(folder, mode=0o755)
+    host.files.write_text(f"{folder}/{CREATING}", "", mode=0o644)
 
 
 def _pg_createcluster(host: Host, directory: str, options: t.Sequence[str], *, keep_open: t.Sequence[int] = ()) -> None:
@@ -179,12 +179,10 @@ def _finish_configuration(host: Host) -> None:
     text = host.files.read_text(instance.main_file) or ""
     line = f"data_directory = {quote_setting(instance.data_directory)}"
     text, replaced = re.subn(r"(?m)^\s*data_directory\s*=.*$", lambda _found: line, text)
-    host.files.write_text(
-        instance.main_file, text if replaced else text + line + "\n", owner=instance.os_user, mode=0o644
-    )
+    host.files.write_text(instance.main_file, text if replaced else text + line + "\n", mode=0o644)
     start = f"{folder}/start.conf"
     automatic = re.sub(r"(?m)^manual$", "auto", host.files.read_text(start) or "auto\n")
-    host.files.write_text(start, automatic, owner=instance.os_user, mode=0o644)
+    host.files.write_text(start, automatic, mode=0o644)
     if instance.manager == "systemd":
         host.runner.run(["systemctl", "daemon-reload"])
     host.files.remove_file(f"{folder}/{CREATING}")

@@ -16,9 +16,8 @@ import typing as t
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._effective_user import effective_user
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
-from ansible_collections.pgtandem.replication.plugins.module_utils._runner import account
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.identity import acting_as, identity_of
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import session_settings
 
 _UNDEFINED_OBJECT = "42704"
@@ -200,8 +199,7 @@ def _account_of(target: Target) -> t.ContextManager[None]:
     """The account that opens the socket."""
     if target.os_user is None:
         return contextlib.nullcontext()
-    entry = account(target.os_user)
-    return effective_user(entry.pw_uid, entry.pw_gid)
+    return acting_as(identity_of(target.os_user))
 
 
 def connect(target: Target) -> Database:

@@ -222,8 +222,8 @@ def _write(host: Host, changes: t.Iterable[FileChange]) -> None:
     for change in changes:
         folder = os.path.dirname(change.path)
         if not os.path.isdir(folder):
-            host.files.make_folder(folder, owner=host.instance.os_user, mode=0o755)
-        host.files.write_text(change.path, change.after, owner=host.instance.os_user, mode=change.mode)
+            host.files.make_folder(folder, mode=0o755)
+        host.files.write_text(change.path, change.after, mode=change.mode)
 
 
 def _take_back(host: Host, changes: t.Sequence[FileChange]) -> None:
@@ -232,7 +232,7 @@ def _take_back(host: Host, changes: t.Sequence[FileChange]) -> None:
         if change.before is None:
             host.files.remove_file(change.path)
         else:
-            host.files.write_text(change.path, change.before, owner=host.instance.os_user, mode=change.mode)
+            host.files.write_text(change.path, change.before, mode=change.mode)
 
 
 def _checkpoint(database: Database) -> None:

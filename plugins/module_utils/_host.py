@@ -13,7 +13,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._conf import last_values, read_settings
-from ansible_collections.pgtandem.replication.plugins.module_utils._files import Files
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._layout import (
     CREATING,
     LAYOUTS,
@@ -25,6 +25,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._layout impor
     resolve,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import Runner
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.files import Files
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import major_text, parse_program_version
 
 
@@ -43,11 +44,12 @@ def _os_release(files: Files) -> dict[str, str]:
     return dict(pairs)
 
 
-def _program_version(runner: Runner, folder: str) -> int | None:
+def _program_version(runner: Runner, files: Files, folder: str) -> int | None:
     program = f"{folder}/postgres"
-    if not folder or not os.access(program, os.X_OK):
+    if not folder or not files.may_run(program):
         return None
-    return parse_program_version(runner.run([program, "--version"]).stdout)
+    # The account may own the folder of programs, so that they are never run as root.
+    return parse_program_version(runner.run([program, "--version"], user=files.program_owner()).stdout)
 
 
 def look_at_facts(options: InstanceOptions, runner: Runner, files: Files) -> HostFacts:
@@ -63,9 +65,9 @@ def look_at_facts(options: InstanceOptions, runner: Runner, files: Files) -> Hos
             (major, name)
             for major in files.list_names("/etc/postgresql")
             for name in files.list_names(f"/etc/postgresql/{major}")
-            if os.path.exists(f"/etc/postgresql/{major}/{name}/postgresql.conf")
+            if files.exists(f"/etc/postgresql/{major}/{name}/postgresql.conf")
         ),
-        program_version=_program_version(runner, options.bin_directory),
+        program_version=_program_version(runner, files, options.bin_directory),
     )
 
 
@@ -77,13 +79,23 @@ def look_at_host(options: InstanceOptions, runner: Runner, files: Files) -> Host
     names = {"V": major_text(version), "I": options.instance}
     if facts.program_version is None and not options.bin_directory:
         folder = LAYOUTS[layout].bin_directory.format(**names)
-        facts = replace(facts, program_version=_program_version(runner, folder))
+        facts = replace(facts, program_version=_program_version(runner, files, folder))
     configuration = options.config_directory or LAYOUTS[layout].config_directory.format(**names)
     if configuration:
         main = f"{configuration}/postgresql.conf"
         said = last_values(read_settings(main, t.cast(t.Any, files))).get("data_directory")
-        if os.path.exists(f"{configuration}/{CREATING}"):
+        if files.exists(f"{configuration}/{CREATING}"):
             # A run was killed while it made this configuration, which names the scratch directory until the end.
             said = None
         facts = replace(facts, configured_data_directory=said.value if said else None)
-    return Host(resolve(options, facts), facts, runner, files)
+    return Host(resolve(options, facts), facts, runner, files.naming(_named(options, facts)))
+
+
+def _named(options: InstanceOptions, facts: HostFacts) -> list[str]:
+    """The places that the user or the layout names. What only postgresql.conf names the account itself may have put
+    there."""
+    try:
+        plain = resolve(options, replace(facts, configured_data_directory=None))
+    except ReplicationError:
+        return [options.config_directory, options.log_file, options.passfile]
+    return [plain.data_directory, plain.config_directory, plain.log_file, plain.passfile]

@@ -73,9 +73,7 @@ class Incoming:
         self.marker_path = f"{self._directory}/{INCOMING_MARKER}"
 
     def _write_marker(self, content: t.Mapping[str, t.Any]) -> None:
-        self._host.files.write_text(
-            self.marker_path, json.dumps(content, sort_keys=True) + "\n", owner=self._host.instance.os_user, mode=0o600
-        )
+        self._host.files.write_text(self.marker_path, json.dumps(content, sort_keys=True) + "\n", mode=0o600)
 
     def marker(self) -> dict[str, t.Any]:
         """What is on disk about the filling, empty where there is nothing."""
@@ -119,12 +117,11 @@ class Incoming:
                 elsewhere=[{"path": place.path, "existed": place.existed} for place in elsewhere],
             )
         )
-        owner = self._host.instance.os_user
         for place in elsewhere:
             if not place.existed:
-                self._host.files.make_folder(place.path, owner=owner, mode=0o700)
-            elif not self._host.files.owned_by(place.path, owner):
-                self._host.files.set_owner_and_mode(place.path, owner=owner, mode=0o700)
+                self._host.files.make_folder(place.path, mode=0o700)
+            elif not self._host.files.is_owners(place.path):
+                self._host.files.take_folder(place.path, mode=0o700)
 
     def clear(self) -> None:
         """Remove what an earlier filling left; the marker stays until the next one begins or nothing is left to do."""
@@ -224,7 +221,7 @@ def filling(host: Host) -> t.Iterator[Incoming]:
     """Take the lock of a data directory that may be filled: absent, empty, or holding what we left half done."""
     directory = host.instance.data_directory
     if not os.path.lexists(directory):
-        host.files.make_folder(directory, owner=host.instance.os_user, mode=0o700)
+        host.files.make_folder(directory, mode=0o700)
     lock = try_lock(directory)
     if lock is None:
         raise ReplicationError(
@@ -239,7 +236,7 @@ def filling(host: Host) -> t.Iterator[Incoming]:
                 f"Nothing was copied: {describe(evidence)}. It held nothing a moment ago, so another run is at work on "
                 "it. Run again after that."
             )
-        host.files.set_owner_and_mode(directory, owner=host.instance.os_user, mode=0o700)
+        host.files.take_folder(directory, mode=0o700)
         yield Incoming(host, lock)
     finally:
         os.close(lock)

@@ -294,8 +294,8 @@ def _write(host: Host, change: FileChange) -> None:
         return
     folder = os.path.dirname(change.path)
     if not os.path.isdir(folder):
-        host.files.make_folder(folder, owner=host.instance.os_user, mode=0o755)
-    host.files.write_text(change.path, change.after, owner=host.instance.os_user, mode=change.mode)
+        host.files.make_folder(folder, mode=0o755)
+    host.files.write_text(change.path, change.after, mode=change.mode)
 
 
 def _write_hba(host: Host, change: FileChange, database: Database | None) -> None:
@@ -306,7 +306,7 @@ def _write_hba(host: Host, change: FileChange, database: Database | None) -> Non
     errors = database.rows("SELECT line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL")
     if errors:
         lines = change.after.splitlines()
-        host.files.write_text(change.path, change.before or "", owner=host.instance.os_user, mode=change.mode)
+        host.files.write_text(change.path, change.before or "", mode=change.mode)
         raise ReplicationError(
             f"The server refuses {change.path}: "
             + "; ".join(
@@ -456,7 +456,7 @@ def _start(host: Host, request: InstanceRequest, changes: list[FileChange], serv
     except ReplicationError:
         hba = next((change for change in changes if "hba" in os.path.basename(change.path)), None)
         if hba is not None and hba.before is not None:
-            host.files.write_text(hba.path, hba.before, owner=host.instance.os_user, mode=hba.mode)
+            host.files.write_text(hba.path, hba.before, mode=hba.mode)
         raise
     database = _open_when_up(host, request.login, request.timeout)
     if database is not None:

@@ -86,7 +86,7 @@ def start(
     """Start the job; it holds the lock from here on."""
     owner = host.instance.os_user
     python = _python(host)
-    host.files.make_folder(incoming.folder, owner=owner, mode=0o700)
+    host.files.make_folder(incoming.folder, mode=0o700)
     request = {
         "marker": incoming.marker_path,
         "incoming": incoming.path,
@@ -107,7 +107,7 @@ def start(
         (f"{incoming.folder}/{_backup_job.REQUEST}", json.dumps(request) + "\n"),
         (f"{incoming.folder}/{_backup_job.PASSFILE}", passfile_line + "\n"),
     ):
-        host.files.write_text(path, text, owner=owner, mode=0o600, durable=False)
+        host.files.write_text(path, text, mode=0o600, durable=False)
     words = [python, "-I", program, incoming.folder, str(incoming.lock)]
     scope = ["systemd-run", "--scope", "--quiet", f"--unit={unit}"] if unit else []
     if scope:
@@ -146,8 +146,7 @@ class Alive(t.NamedTuple):
 def processes_of(host: Host) -> Alive:
     """The job's processes: they have the data directory open, which is the lock, and name a folder of ours in it."""
     directory = host.instance.data_directory
-    entry = account(host.instance.os_user)
-    holders = processes_with_open(directory, uid=entry.pw_uid, gid=entry.pw_gid)
+    holders = processes_with_open(directory, identity=host.files.identity())
     return Alive(
         [process for process in holders if f"{directory}/{JOB}/{_backup_job.PROGRAM}" in process.title],
         [process for process in holders if f"{directory}/{INCOMING}" in process.title],

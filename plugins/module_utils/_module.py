@@ -16,9 +16,9 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._argspec impo
     instance_options,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
-from ansible_collections.pgtandem.replication.plugins.module_utils._files import Files
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host, look_at_host
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import ModuleRunner
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.files import Files
 
 #: A job takes the instance and the module's parameters and returns the module's result.
 Job = t.Callable[[Host, AnsibleModule], t.Dict[str, t.Any]]
@@ -44,7 +44,8 @@ def run_job(
     os.umask(0o077)
     try:
         try:
-            host = look_at_host(instance_from(module.params), ModuleRunner(module), Files())
+            options = instance_from(module.params)
+            host = look_at_host(options, ModuleRunner(module), Files(options.os_user))
         except ReplicationError as error:
             if without_instance is None:
                 raise
@@ -53,4 +54,10 @@ def run_job(
             result = job(host, module)
     except ReplicationError as error:
         module.fail_json(**error.result())
+    except OSError as error:
+        if error.filename is None:
+            raise
+        module.fail_json(
+            msg=f"{error.filename}: {error.strerror} (for the account {options.os_user}). Correct that and run again."
+        )
     module.exit_json(**result)

@@ -12,7 +12,7 @@ import os
 import re
 import typing as t
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._effective_user import effective_user
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.identity import Identity, acting_as
 
 
 class Process(t.NamedTuple):
@@ -72,7 +72,7 @@ def _state_of(pid: int) -> str:
         return "X"
 
 
-def is_postmaster_of(pid: int, data_directory: str) -> bool:
+def is_postmaster_of(pid: int, data_directory: str, *, identity: Identity) -> bool:
     """Whether a live process is the server of a data directory: the server's working directory is that directory.
 
     A pid alone proves nothing: after a crash or a restart of the host another program may have it.
@@ -83,15 +83,15 @@ def is_postmaster_of(pid: int, data_directory: str) -> bool:
         folder = os.readlink(f"/proc/{pid}/cwd")
     except PermissionError:
         # Root without CAP_SYS_PTRACE, as in a container, sees only what the server's own account sees.
-        owner = os.stat(data_directory)
-        with effective_user(owner.st_uid, owner.st_gid):
+        with acting_as(identity):
             try:
                 folder = os.readlink(f"/proc/{pid}/cwd")
             except OSError:
                 return False
     except OSError:
         return False
-    return os.path.realpath(folder) == os.path.realpath(data_directory)
+    with acting_as(identity):
+        return os.path.realpath(folder) == os.path.realpath(data_directory)
 
 
 def children_of(pid: int) -> list[Process]:
@@ -105,12 +105,11 @@ def children_of(pid: int) -> list[Process]:
     return sorted(found)
 
 
-def processes_with_open(path: str, *, uid: int, gid: int) -> list[Process]:
+def processes_with_open(path: str, *, identity: Identity) -> list[Process]:
     """The processes of an account that have a file or folder open."""
-    wanted = os.path.realpath(path)
     # Root without CAP_SYS_PTRACE, as in a container, sees less than the account itself.
-    with effective_user(uid, gid):
-        return _processes_with_open(wanted)
+    with acting_as(identity):
+        return _processes_with_open(os.path.realpath(path))
 
 
 def _open_files_of(pid: int | str) -> set[str]:

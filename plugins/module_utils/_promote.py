@@ -230,9 +230,7 @@ def trigger(host: Host, database: Database) -> None:
     postmaster = find_postmaster(host)
     if postmaster is None:
         raise ReplicationError(f"The server of {host.instance.data_directory} has stopped. Nothing was promoted.")
-    host.files.write_text(
-        f"{host.instance.data_directory}/promote", "", owner=host.instance.os_user, mode=0o600, durable=False
-    )
+    host.files.write_text(f"{host.instance.data_directory}/promote", "", mode=0o600, durable=False)
     os.kill(postmaster.pid, signal.SIGUSR1)
 
 

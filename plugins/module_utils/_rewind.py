@@ -374,7 +374,7 @@ class _Rewind:
         options = " ".join(f"-c {name}='{value}'" for name, value in (text.split("=", 1) for text in settings))
         log = host.instance.log_file
         if not os.path.exists(log):
-            host.files.write_text(log, "", owner=host.instance.os_user, mode=0o600)
+            host.files.write_text(log, "", mode=0o600)
         try:
             host.runner.run(words + ["-l", log, "-o", options, "start"], user=host.instance.os_user)
         finally:
@@ -390,7 +390,7 @@ class _Rewind:
         folder = f"{self._directory}.pgtandem-trial"
         passfile = f"{folder}/pass"
         owner = self._host.instance.os_user
-        self._host.files.make_folder(folder, owner=owner, mode=0o700)
+        self._host.files.make_folder(folder, mode=0o700)
         try:
             self._write_passfile(passfile)
             done = self._host.runner.run_until(
@@ -411,7 +411,7 @@ class _Rewind:
     def _write_passfile(self, path: str) -> None:
         request = self._request
         line = passfile_line(host=request.host, port=request.port, user=request.user, password=request.password or "")
-        self._host.files.write_text(path, line + "\n", owner=self._host.instance.os_user, mode=0o600, durable=False)
+        self._host.files.write_text(path, line + "\n", mode=0o600, durable=False)
 
     def _command(self, passfile: str) -> list[str]:
         return rewind_command(

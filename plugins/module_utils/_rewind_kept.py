@@ -51,9 +51,7 @@ class Kept:
 
     def _note(self, **facts: t.Any) -> None:
         text = json.dumps(dict(self.state(), **facts), sort_keys=True) + "\n"
-        self._host.files.write_text(
-            f"{self.folder}/{REWIND_STATE}", text, owner=self._host.instance.os_user, mode=0o600
-        )
+        self._host.files.write_text(f"{self.folder}/{REWIND_STATE}", text, mode=0o600)
 
     def begin(self, **facts: t.Any) -> None:
         """Put away what is the host's own, then say on disk that the directory is no longer good."""
@@ -62,11 +60,10 @@ class Kept:
             self._block()
             self._put_folders_away()
             return
-        owner = self._host.instance.os_user
-        self._host.files.make_folder(self.folder, owner=owner, mode=0o700)
+        self._host.files.make_folder(self.folder, mode=0o700)
         # What lies here without a state is of a run that was cut short before it had moved anything.
         shutil.rmtree(self._entries, ignore_errors=True)
-        self._host.files.make_folder(self._entries, owner=owner, mode=0o700)
+        self._host.files.make_folder(self._entries, mode=0o700)
         names = own_entries(os.listdir(self._directory))
         folders = [name for name in names if os.path.isdir(f"{self._directory}/{name}")]
         files = [name for name in names if name not in folders]
@@ -100,9 +97,7 @@ class Kept:
 
     def write_passfile(self, line: str) -> None:
         """What pg_rewind logs in with."""
-        self._host.files.write_text(
-            self.passfile, line + "\n", owner=self._host.instance.os_user, mode=0o600, durable=False
-        )
+        self._host.files.write_text(self.passfile, line + "\n", mode=0o600, durable=False)
 
     def forget_passfile(self) -> None:
         """The password is on this disk no longer than it is needed."""

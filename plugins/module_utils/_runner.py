@@ -96,6 +96,12 @@ def _plain_environment(user: str | None) -> dict[str, str]:
     return {"LANG": "C", "LC_ALL": "C", **({} if user is None else {"HOME": account(user).pw_dir})}
 
 
+def _refuse_borrowed_ids() -> None:
+    """A program that is started while this process acts as another account could become root again."""
+    if os.geteuid() != os.getuid():
+        raise RuntimeError("a program must not be started while this process acts as another account")
+
+
 class ModuleRunner(Runner):
     """Runs programs through an Ansible module."""
 
@@ -114,6 +120,7 @@ class ModuleRunner(Runner):
         check: bool = True,
         keep_open: t.Sequence[int] = (),
     ) -> Completed:
+        _refuse_borrowed_ids()
         variables = {**_plain_environment(user), **(environment or {})}
         status, stdout, stderr = self._module.run_command(
             as_user(argv, user=user, effective_uid=os.geteuid()),
@@ -134,6 +141,7 @@ class ModuleRunner(Runner):
         return completed
 
     def run_until(self, argv: t.Sequence[str], *, word: str, user: str | None = None) -> Completed:
+        _refuse_borrowed_ids()
         lines = []
         with subprocess.Popen(
             as_user(argv, user=user, effective_uid=os.geteuid()),

@@ -62,7 +62,7 @@ def find_postmaster(host: Host) -> Postmaster | None:
     except PermissionError:
         raise _unreadable(host) from None
     found = parse_postmaster_pid(text) if text else None
-    return found if found and is_postmaster_of(found.pid, directory) else None
+    return found if found and is_postmaster_of(found.pid, directory, identity=host.files.identity()) else None
 
 
 def read_control_data(host: Host) -> ControlData | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._files import tail
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 
 #: Enough to hold the last few attempts of a WAL receiver, which come every five seconds.
@@ -27,7 +26,7 @@ def recent_log(host: Host) -> list[str]:
     # Each line is a format and a path (manual, Error Reporting and Logging); stderr is the one for people.
     places = [line.split(" ", 1)[1] for line in sorted(named.splitlines(), reverse=True) if " " in line]
     for place in [os.path.join(directory, place) for place in places] + [host.instance.log_file]:
-        lines = tail(place, lines=LINES)
+        lines = host.files.tail(place, lines=LINES)
         if lines:
             return lines
     if host.instance.manager != "systemd" or shutil.which("journalctl") is None:

@@ -11,10 +11,8 @@ import os
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._conf import Reading, parse_file, read_tree
-from ansible_collections.pgtandem.replication.plugins.module_utils._effective_user import effective_user
-from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
-from ansible_collections.pgtandem.replication.plugins.module_utils._runner import account
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.identity import NOBODY
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.command_line import (
     settings_of_opts_file,
     settings_of_pg_ctl_conf,
@@ -109,20 +107,17 @@ def read_recovery_ends(host: Host, settings: ServerSettings, *, pid: int | None 
 
 def _can_run(host: Host, program: str, pid: int | None) -> bool:
     """Whether the server's account finds and may run a program, as the server's shell looks for it."""
-    try:
-        entry = account(host.instance.os_user)
-    except ReplicationError:
+    if host.files.identity() is NOBODY:
         # It comes with the packages, and so may the program.
         return True
     if "/" in program:
         places = [os.path.join(host.instance.data_directory, program)]
     else:
         path = f"{_PATH}:{os.environ.get('PATH', '')}"
-        with effective_user(entry.pw_uid, entry.pw_gid):
+        with host.files.acting():
             path += ":" + _path_of(pid)
         places = [f"{folder}/{program}" for folder in path.split(":") if folder]
-    with effective_user(entry.pw_uid, entry.pw_gid):
-        return any(os.path.isfile(place) and os.access(place, os.X_OK, effective_ids=True) for place in places)
+    return any(host.files.may_run(place) for place in places)
 
 
 def _path_of(pid: int | None) -> str:

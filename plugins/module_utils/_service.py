@@ -7,15 +7,14 @@
 
 from __future__ import annotations
 
-import os
 import time
 import typing as t
 from abc import ABC, abstractmethod
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import CommandFailed, ReplicationError
-from ansible_collections.pgtandem.replication.plugins.module_utils._files import tail
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import find_postmaster
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.files import RootFiles
 
 _UNIT = """\
 # Managed by pgtandem.replication
@@ -112,7 +111,7 @@ class SystemdService(Service):
         """The text that our own unit must have, None where the unit is somebody else's."""
         if self.host.instance.layout != "custom":
             return None
-        present = self.host.files.read_text(self._unit_path())
+        present = RootFiles().read_text(self._unit_path())
         if present is not None and not present.startswith("# Managed by pgtandem.replication"):
             return None
         if present is None and self._systemctl("list-unit-files", self._unit, "--no-legend", check=False):
@@ -122,7 +121,7 @@ class SystemdService(Service):
     def missing(self) -> list[str]:
         found = []
         wanted = self._wanted_unit()
-        if wanted is not None and wanted != self.host.files.read_text(self._unit_path()):
+        if wanted is not None and wanted != RootFiles().read_text(self._unit_path()):
             found.append(f"install the systemd unit {self._unit}")
         # "enabled-runtime" is what postgresql-common's generator gives a cluster whose start.conf says auto.
         if self._systemctl("is-enabled", self._unit, check=False) not in ("enabled", "enabled-runtime"):
@@ -131,8 +130,8 @@ class SystemdService(Service):
 
     def install(self) -> None:
         wanted = self._wanted_unit()
-        if wanted is not None and wanted != self.host.files.read_text(self._unit_path()):
-            self.host.files.write_text(self._unit_path(), wanted, owner=None, mode=0o644)
+        if wanted is not None and wanted != RootFiles().read_text(self._unit_path()):
+            RootFiles().write_text(self._unit_path(), wanted, mode=0o644)
             self._systemctl("daemon-reload")
         if self._systemctl("is-enabled", self._unit, check=False) not in ("enabled", "enabled-runtime"):
             self._systemctl("enable", self._unit)
@@ -165,7 +164,7 @@ class SystemdService(Service):
             time.sleep(0.03)
 
     def _failure(self) -> ReplicationError:
-        lines = tail(self.host.instance.log_file, lines=5) or self.journal().splitlines()[-8:]
+        lines = self.host.files.tail(self.host.instance.log_file, lines=5) or self.journal().splitlines()[-8:]
         return start_failure(self.host, "\n".join(lines))
 
     def _state(self) -> str:
@@ -208,7 +207,9 @@ class ClusterService(Service):
         try:
             self._ctl("start")
         except CommandFailed as error:
-            raise start_failure(self.host, "\n".join(tail(self.host.instance.log_file, lines=5))) from error
+            raise start_failure(
+                self.host, "\n".join(self.host.files.tail(self.host.instance.log_file, lines=5))
+            ) from error
 
     def stop(self) -> None:
         instance = self.host.instance
@@ -226,16 +227,16 @@ class ProgramService(Service):
     def start(self) -> None:
         instance = self.host.instance
         log = instance.log_file
-        if not os.path.exists(log):
+        if not self.host.files.exists(log):
             # The server writes it as its own account, which may not be able to make files in that folder.
-            self.host.files.write_text(log, "", owner=instance.os_user, mode=0o600)
+            self.host.files.write_text(log, "", mode=0o600)
         words = ["start", "-s", "-l", log]
         if instance.config_directory != instance.data_directory:
             words += ["-o", f"-c config_file='{instance.main_file}'"]
         try:
             self._ctl(*words)
         except CommandFailed as error:
-            raise start_failure(self.host, "\n".join(tail(log, lines=5))) from error
+            raise start_failure(self.host, "\n".join(self.host.files.tail(log, lines=5))) from error
 
     def stop(self) -> None:
         self._ctl("stop", "-s", "-m", "fast")

@@ -22,7 +22,7 @@ def mark_as_standby(host: Host, directory: str) -> None:
             "standby_mode = 'on'\n",
         )
     )
-    host.files.write_text(f"{directory}/{name}", text, owner=host.instance.os_user, mode=0o600)
+    host.files.write_text(f"{directory}/{name}", text, mode=0o600)
     path = f"{directory}/postgresql.auto.conf"
     before = host.files.read_text(path)
     if before is None:
@@ -30,4 +30,4 @@ def mark_as_standby(host: Host, directory: str) -> None:
     stale = {setting.line for setting in parse_lines(before, path) if setting.name in STANDBY_SETTINGS}
     if stale:
         kept = [line for number, line in enumerate(before.splitlines(keepends=True), 1) if number not in stale]
-        host.files.write_text(path, "".join(kept), owner=host.instance.os_user, mode=0o600)
+        host.files.write_text(path, "".join(kept), mode=0o600)

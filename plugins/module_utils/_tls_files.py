@@ -123,8 +123,8 @@ def place(host: Host, tls: Tls | None) -> list[str]:
 
 def write(host: Host, change: FileChange) -> None:
     """Write one of the files, in a folder that only PostgreSQL's account may enter."""
-    host.files.make_folder(os.path.dirname(change.path), owner=host.instance.os_user, mode=0o700)
-    host.files.write_text(change.path, change.after, owner=host.instance.os_user, mode=change.mode)
+    host.files.make_folder(os.path.dirname(change.path), mode=0o700)
+    host.files.write_text(change.path, change.after, mode=change.mode)
 
 
 def is_tls_file(host: Host, change: FileChange) -> bool:

@@ -145,7 +145,7 @@ def _is_alive(host: Host) -> bool:
 def _open_note(host: Host) -> Note:
     path = _path(host)
     if not os.path.exists(path):
-        host.files.write_text(path, "{}\n", owner=host.instance.os_user, mode=0o600, durable=False)
+        host.files.write_text(path, "{}\n", mode=0o600, durable=False)
     descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

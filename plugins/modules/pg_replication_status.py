@@ -924,7 +924,6 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._argspec impo
     login_options,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
-from ansible_collections.pgtandem.replication.plugins.module_utils._files import Files
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host, look_at_facts
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import ModuleRunner
@@ -934,6 +933,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._status_repor
     report,
     report_without_instance,
 )
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.files import Files
 
 
 def status_options() -> dict[str, t.Any]:
@@ -989,7 +989,8 @@ def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
 
 def job_without_instance(error: ReplicationError, module: AnsibleModule) -> dict[str, t.Any]:
     """Say what can be said of a host on which the options describe no instance."""
-    facts = look_at_facts(instance_from(module.params), ModuleRunner(module), Files())
+    options = instance_from(module.params)
+    facts = look_at_facts(options, ModuleRunner(module), Files(options.os_user))
     return report_without_instance(status_without_instance(error, facts), request_from(module))
 
 

@@ -16,5 +16,5 @@ def test_what_a_killed_run_left_beside_a_file_goes_when_it_is_written_again(tmp_
     """It may hold a password."""
     for name in (".pass.a1b2c3d_", ".pass.notes", ".other.a1b2c3d_", "pass.a1b2c3d_"):
         (tmp_path / name).write_text("half")
-    Files().write_text(str(tmp_path / "pass"), "secret", owner=None, mode=0o600)
+    Files().write_text(str(tmp_path / "pass"), "secret", mode=0o600)
     assert sorted(os.listdir(tmp_path)) == [".other.a1b2c3d_", ".pass.notes", "pass", "pass.a1b2c3d_"]

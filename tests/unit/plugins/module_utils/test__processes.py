@@ -25,6 +25,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._processes im
     processes_with_open,
     replication_part,
 )
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.identity import Identity
 
 # As ps printed them on servers of each version.
 TITLES = [
@@ -51,6 +52,8 @@ def test_replication_part(title: str, part: str | None) -> None:
     assert replication_part(title) == part
 
 
+OWN = Identity(os.geteuid(), os.getegid(), ())
+
 PIDS = [
     pytest.param(
         "31955\n/data\n1795366034\n52661\n/run/postgresql\n127.0.0.1\n  1234   0\nready   \n",
@@ -70,8 +73,8 @@ def test_parse_postmaster_pid(text: str, expected: Postmaster | None) -> None:
 
 
 def test_another_process_with_the_pid_is_no_server(tmp_path: pathlib.Path) -> None:
-    assert is_postmaster_of(os.getpid(), os.getcwd())
-    assert not is_postmaster_of(os.getpid(), str(tmp_path))
+    assert is_postmaster_of(os.getpid(), os.getcwd(), identity=OWN)
+    assert not is_postmaster_of(os.getpid(), str(tmp_path), identity=OWN)
 
 
 def test_a_dead_pid_is_no_server(tmp_path: pathlib.Path) -> None:
@@ -79,7 +82,7 @@ def test_a_dead_pid_is_no_server(tmp_path: pathlib.Path) -> None:
     try:
         # Ended and not waited for: a zombie keeps its pid.
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert not is_postmaster_of(process.pid, str(tmp_path))
+        assert not is_postmaster_of(process.pid, str(tmp_path), identity=OWN)
     finally:
         process.wait()
 
@@ -106,7 +109,7 @@ def test_a_process_is_seen_whatever_it_closes_meanwhile(
     ) as process:
         assert process.stdout is not None and process.stdout.readline()
         monkeypatch.setattr(os, "listdir", list_too_much)
-        found = processes_with_open(str(tmp_path), uid=os.geteuid(), gid=os.getegid())
+        found = processes_with_open(str(tmp_path), identity=OWN)
         process.communicate(b"\n")
     assert [seen.pid for seen in found] == [process.pid]
 
