@@ -11,11 +11,15 @@ import os.path
 import re
 import typing as t
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import quote_setting
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.identities import shown
 
 #: The tokens of the server's own scanner (guc-file.l), to which every other byte is a letter too.
 _LETTER = r"[A-Za-z_\x80-\U0010ffff]"
 _ID = rf"{_LETTER}(?:{_LETTER}|[0-9])*"
+#: What may be written as a name; whether there is such a parameter is for the server to say.
+PARAMETER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(?:\.[A-Za-z_][A-Za-z0-9_$]*)*")
 _LINE = re.compile(
     rf"""^(?P<name>{_ID}(?:\.{_ID})?)(?!{_LETTER}|[0-9])
         [ \t\r]*=?[ \t\r]*
@@ -166,6 +170,9 @@ def last_values(settings: t.Iterable[Setting], *, without: str | None = None) ->
 
 def render_settings(values: t.Mapping[str, str], header: t.Sequence[str]) -> str:
     """A managed file: comment lines, then one assignment a line in the order of the names."""
+    wrong = [name for name in values if not PARAMETER_NAME.fullmatch(name)]
+    if wrong:
+        raise ReplicationError(f"{shown(wrong[0])} is not a parameter's name.")
     lines = [f"# {line}".rstrip() for line in header]
     lines += [f"{name} = {quote_setting(values[name])}" for name in sorted(values)]
     return "\n".join(lines) + "\n"

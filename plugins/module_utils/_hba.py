@@ -17,6 +17,12 @@ import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import quote_identifier
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.identities import (
+    is_address,
+    is_host_name,
+    shown,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.text import breaks_lines
 
 BEGIN = "# BEGIN pgtandem.replication (managed: changes between these marks are lost)"
 END = "# END pgtandem.replication"
@@ -37,8 +43,17 @@ class HbaRule(t.NamedTuple):
     options: str = ""
 
 
+#: Names, or several with commas between them; the plus sign says that members of a group are meant.
+_PLAIN_FIELD = re.compile(r"[+]?[A-Za-z0-9_]+(?:,[+]?[A-Za-z0-9_]+)*")
+_METHOD = re.compile(r"[a-z][a-z0-9-]*")
+#: name=value, with the value or all of it in quotes; a # outside them would begin a comment, an @ name a file.
+_OPTION = r"""(?:"[a-z0-9_]+=[^"]*"|[a-z0-9_]+=(?:"[^"]*"|[^\s"#])*)"""
+_OPTIONS = re.compile(rf"(?:{_OPTION}(?: +{_OPTION})*)?")
+_SUFFIX = re.compile(r"\.(?:[A-Za-z0-9_-]+\.)*[A-Za-z0-9_-]+")
+
+
 def _field(text: str) -> str:
-    if text in _KEYWORDS or re.match(r"^[+]?[A-Za-z0-9_,]+\Z", text):
+    if text in _KEYWORDS or _PLAIN_FIELD.fullmatch(text):
         return text
     # Inside quotes the plus sign would be a letter of the name.
     return "+" + quote_identifier(text[1:]) if text.startswith("+") else quote_identifier(text)
@@ -50,11 +65,16 @@ def peer_address(text: str) -> str:
     >>> peer_address("10.12.12.12"), peer_address("fe80::1"), peer_address("pg1.example.com")
     ('10.12.12.12/32', 'fe80::1/128', 'pg1.example.com')
     """
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
+    if is_address(text):
+        plain, zoned, scope = text.partition("%")
+        address = ipaddress.ip_address(plain)
+        return f"{address}{zoned}{scope}/{address.max_prefixlen}"
+    if is_host_name(text):
         return text
-    return f"{address}/{address.max_prefixlen}"
+    raise ReplicationError(
+        f"{shown(text)} is neither one IP address nor one host's name, so it cannot be in pg_hba.conf. Correct "
+        "pgtandem_address."
+    )
 
 
 def _matches(field: t.Sequence[str] | None, name: str) -> bool | None:
@@ -128,9 +148,32 @@ def rule_from(values: t.Mapping[str, t.Any]) -> HbaRule:
             f"The rule for pg_hba.conf {dict(values)} "
             + ("is local, so it has no address." if rule.type == "local" else "needs an address, such as 10.0.0.0/8.")
         )
-    if any(char in field for field in rule for char in "\n\r"):
-        raise ReplicationError("A rule for pg_hba.conf cannot hold a line break.")
+    if any(breaks_lines(field) for field in rule):
+        raise ReplicationError("A rule for pg_hba.conf cannot hold a line break or another control character.")
+    if not (rule.type == "local" or _is_address_field(rule.address)):
+        raise ReplicationError(
+            f"{shown(rule.address)} is not an address of pg_hba.conf: it has one IP address, one network such as "
+            "10.0.0.0/8, one host's name, or one of all, samehost, samenet."
+        )
+    if not _METHOD.fullmatch(rule.method):
+        raise ReplicationError(f"{shown(rule.method)} is not a method of pg_hba.conf, such as scram-sha-256.")
+    if not _OPTIONS.fullmatch(rule.options) or rule.options.endswith("\\"):
+        raise ReplicationError(
+            f"{shown(rule.options)} are not options of pg_hba.conf: those are name=value, with spaces between them, "
+            "and a value with a space or a # is in double quotes."
+        )
     return rule
+
+
+def _is_address_field(text: str) -> bool:
+    """One address or network, with the mask behind the slash or after a space, a name, or the end of one."""
+    if text in ("all", "samehost", "samenet") or is_host_name(text) or _SUFFIX.fullmatch(text):
+        return True
+    if text.count(" ") == 1:
+        address, mask = text.split(" ")
+        return is_address(address) and is_address(mask)
+    address, slash, width = text.partition("/")
+    return is_address(address) and (not slash or (width.isascii() and width.isdigit() and len(width) <= 3))
 
 
 def render_rule(rule: HbaRule) -> str:
@@ -152,14 +195,19 @@ class IdentRule(t.NamedTuple):
 
 
 def render_ident(rule: IdentRule) -> str:
-    """The rule as a line; every field in quotes, in which a name that begins with a slash is no expression from 16 on.
+    """The rule as a line; both names in quotes, so that nothing in them is a keyword or a list.
 
     >>> render_ident(IdentRule("pgtandem", "pg2.example.com", "replica"))
     'pgtandem "pg2.example.com" "replica"'
     """
     for field in rule:
-        if any(char in field for char in '\n\r"'):
-            raise ReplicationError("A name in pg_ident.conf cannot hold a line break or a double quote. Rename it.")
+        if breaks_lines(field) or '"' in field or field.startswith("/"):
+            raise ReplicationError(
+                f"The name {shown(field)} cannot be in pg_ident.conf: there is no way to write control characters and "
+                "double quotes, and a slash at the begin would make an expression of it. Rename it."
+            )
+    if not re.fullmatch(r"[A-Za-z0-9_]+", rule.map):
+        raise ReplicationError(f"{shown(rule.map)} is not the name of a map of pg_ident.conf.")
     return f'{rule.map} "{rule.system_user}" "{rule.role}"'
 
 

@@ -12,6 +12,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.identities import value_problem
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
     DISTRIBUTION_MAJORS,
     major_text,
@@ -220,11 +221,19 @@ def choose_version(options: InstanceOptions, facts: HostFacts, layout: str) -> i
     raise ReplicationError("The version cannot be derived on this host. Set pgtandem_version, such as 17.")
 
 
+def _require(name: str, value: str) -> None:
+    problem = value_problem(name, value)
+    if problem:
+        raise ReplicationError(f"{problem} Correct it for this host.")
+
+
 def resolve(options: InstanceOptions, facts: HostFacts) -> Instance:
     """Everything about an instance from what was said and what the host is."""
     layout = choose_layout(options, facts)
     version = choose_version(options, facts, layout)
     paths = LAYOUTS[layout]
+    for name in ("instance", "service", "os_user"):
+        _require(name, getattr(options, name))
 
     def fill(pattern: str) -> str:
         return pattern.format(V=major_text(version), I=options.instance)
@@ -232,14 +241,9 @@ def resolve(options: InstanceOptions, facts: HostFacts) -> Instance:
     data = options.data_directory or facts.configured_data_directory or fill(paths.data_directory)
     if not data:
         raise ReplicationError("The custom layout needs pgtandem_data_directory for this host.")
-    for name, value in (
-        ("bin_directory", options.bin_directory),
-        ("data_directory", data),
-        ("config_directory", options.config_directory),
-        ("passfile", options.passfile),
-    ):
-        if value and not os.path.isabs(value):
-            raise ReplicationError(f"pgtandem_{name} is {value!r}; it must be an absolute path.")
+    for name in ("bin_directory", "client_bin_directory", "config_directory", "log_file", "passfile"):
+        _require(name, getattr(options, name))
+    _require("data_directory", data)
     data = os.path.normpath(data)
     service = options.service or fill(paths.service)
     if service != NO_SERVICE and facts.has_systemd and facts.is_root:

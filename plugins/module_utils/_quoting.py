@@ -13,7 +13,12 @@ from __future__ import annotations
 import re
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.identities import shown
 
+_OPTION_NAME = re.compile(r"[a-z_]+")
+#: What separates options for libpq, whatever else Unicode calls white space.
+_SPACES = " \t\n\v\f\r"
+_ASSIGNMENT = re.compile(r"([a-z_]+)[ \t\n\v\f\r]*=[ \t\n\v\f\r]*")
 _PLAIN_CONNINFO = re.compile(r"^[A-Za-z0-9_.:/,+-]+\Z")
 
 
@@ -23,6 +28,8 @@ def quote_conninfo(value: str) -> str:
     >>> print(quote_conninfo("it's \\ here"), quote_conninfo("10.12.12.10"))
     'it\'s \\ here' 10.12.12.10
     """
+    if "\0" in value:
+        raise ReplicationError("A connection string cannot hold a NUL.")
     if _PLAIN_CONNINFO.match(value):
         return value
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
@@ -36,6 +43,9 @@ def format_conninfo(options: dict[str, str]) -> str:
     """
     if "password" in options:
         raise ReplicationError("A password does not belong in a connection string; it goes into a password file.")
+    wrong = [name for name in options if not _OPTION_NAME.fullmatch(name)]
+    if wrong:
+        raise ReplicationError(f"{shown(wrong[0])} is not the name of an option of libpq.")
     return " ".join(f"{name}={quote_conninfo(value)}" for name, value in options.items() if value != "")
 
 
@@ -48,10 +58,10 @@ def parse_conninfo(text: str) -> dict[str, str]:
     options: dict[str, str] = {}
     position = 0
     while position < len(text):
-        if text[position].isspace():
+        if text[position] in _SPACES:
             position += 1
             continue
-        match = re.compile(r"([a-z_]+)\s*=\s*").match(text, position)
+        match = _ASSIGNMENT.match(text, position)
         if not match:
             # Not shown: where it is broken, or a URI, nobody can tell which part of it is the password.
             raise ReplicationError(
@@ -64,10 +74,11 @@ def parse_conninfo(text: str) -> dict[str, str]:
         position += int(quoted)
         while position < len(text):
             char = text[position]
-            if char == "\\" and position + 1 < len(text):
+            if char == "\\":
                 position += 1
-                char = text[position]
-            elif char == "'" if quoted else char.isspace():
+                # At the end of the text there is nothing for it to keep, and libpq drops it.
+                char = text[position : position + 1]
+            elif char == "'" if quoted else char in _SPACES:
                 break
             value.append(char)
             position += 1
@@ -92,8 +103,8 @@ def quote_setting(value: str) -> str:
     >>> print(quote_setting("application_name='a\\b'"))
     'application_name=''a\\b'''
     """
-    if "\n" in value or "\r" in value:
-        raise ReplicationError("A server parameter's value cannot hold a line break.")
+    if any(char in value for char in "\n\r\0"):
+        raise ReplicationError("A server parameter's value cannot hold a line break or a NUL.")
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
@@ -103,8 +114,8 @@ def quote_passfile(value: str) -> str:
     >>> print(quote_passfile("a:b\\c"))
     a\:b\\c
     """
-    if "\n" in value or "\r" in value:
-        raise ReplicationError("A password with a line break cannot be written to a password file.")
+    if any(char in value for char in "\n\r\0"):
+        raise ReplicationError("A password with a line break or a NUL cannot be written to a password file.")
     return value.replace("\\", "\\\\").replace(":", "\\:")
 
 

@@ -17,6 +17,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._parameters i
     normalise,
     recovery_problems,
 )
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.identities import value_problems
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import parse_major
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import (
     Node,
@@ -27,6 +28,8 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import
 )
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls import tls_problems
 
+#: Variables of a node that are no options of a module and reach files on every host of its cluster.
+_IDENTITIES = {"address", "cluster", "replication_user"}
 #: An identifier, the evidence without the host's name, and the remedy.
 Found = t.Tuple[str, str, str]
 
@@ -200,6 +203,8 @@ def _overrides(node: Node) -> t.Iterator[Found]:
 
 def _asked(node: Node) -> t.Iterator[Found]:
     status = node["status"]
+    for text in value_problems({**node["options"], **{name: node[name] for name in sorted(_IDENTITIES)}}):
+        yield "inventory-value", text, "Correct it."
     said = status["instance"]["version"] if status else node["options"]["version"]
     try:
         version = parse_major(said) if said else None

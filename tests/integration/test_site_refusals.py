@@ -93,6 +93,13 @@ WRONG_CLUSTERS = [
     ),
     wrong_cluster("hba rule", stops("inventory-hba-rule"), "hba1: The rule for pg_hba.conf"),
     wrong_cluster(
+        "a rule in an address", stops("inventory-value"), "address2: pgtandem_address is '10.0.0.1/32 trust #'"
+    ),
+    wrong_cluster("a group as a role", stops("inventory-value"), "role1: pgtandem_replication_user is '+staff'"),
+    wrong_cluster(
+        "a unit in a path", stops("host-instance"), r"path1: pgtandem_log_file is '/x\x0aExecStartPre=+/bin/sh'"
+    ),
+    wrong_cluster(
         "password as an option", stops("inventory-connection-option"), "may not have password: a secret does not belong"
     ),
     wrong_cluster("version", stops("inventory-version"), "old2: '8.4' is not a major version of PostgreSQL"),
@@ -132,6 +139,9 @@ def wrong(make_site: MakeSite) -> Run:
     pair("names", {"parameters": {"wal_keep_segments": 32}}, {"parameters": {"port": 1}})
     pair("level", {"parameters": {"wal_level": "minimal"}}, {})
     pair("hba", {"pgtandem_hba_rules": [{"database": "all", "user": "all", "method": "md5"}]}, {})
+    pair("address", {}, {"pgtandem_address": "10.0.0.1/32 trust #"})
+    pair("role", *[{"pgtandem_replication_user": "+staff"}] * 2)
+    pair("path", {"pgtandem_log_file": "/x\nExecStartPre=+/bin/sh"}, {})
     pair("option", {"pgtandem_connection_options": {"password": "secret"}}, {})
     # Of a host that answers, the version is what its programs are.
     pair("old", {}, {"pgtandem_version": "8.4", **UNREACHABLE})

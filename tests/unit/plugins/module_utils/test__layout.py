@@ -107,7 +107,7 @@ REFUSED = [
     ),
     pytest.param(
         InstanceOptions(layout="custom", bin_directory="/opt/pg/bin", data_directory="data"),
-        on(DEBIAN, program_version=150018), "pgtandem_data_directory is 'data'; it must be an absolute", id="relative",
+        on(DEBIAN, program_version=150018), "pgtandem_data_directory is 'data'; it is to be an absolute", id="relative",
     ),
     pytest.param(InstanceOptions(version="15.3"), DEBIAN, "not a major version", id="a minor version"),
     pytest.param(InstanceOptions(version="9.3"), DEBIAN, "is not supported", id="too old"),
