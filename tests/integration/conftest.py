@@ -13,6 +13,8 @@ PGTANDEM_TEST_CLIENTS that of pg_controldata and the like, where the first has n
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 import importlib.util
 import json
 import os
@@ -26,6 +28,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+import session_cache
 
 if t.TYPE_CHECKING:
     from site_runs import Run, Site
@@ -34,6 +37,11 @@ ROOT = Path(__file__).resolve().parents[2]
 COLLECTIONS = ROOT / ".venv" / "collections"
 #: Majors of distribution packages that are tried where they are installed.
 DISTRIBUTION_MAJORS = ("13", "15")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if session_cache.begin():
+        config.add_cleanup(session_cache.end)
 
 
 def server_account() -> str:
@@ -121,10 +129,19 @@ class Cluster:
         return done
 
     def initialise(self, *arguments: str) -> None:
-        self.run(
-            "initdb", "--no-sync", "-D", self.data_directory, "-U", self.superuser,
-            "--auth-local=peer", "--auth-host=md5", *(arguments or ("--encoding=UTF8", "--locale=C")),
+        """A new data directory: a copy of the first one by these arguments, and so of the same system."""
+        words = (
+            "--no-sync", "-U", self.superuser, "--auth-local=peer", "--auth-host=md5",
+            *(arguments or ("--encoding=UTF8", "--locale=C")),
         )  # fmt: skip
+
+        def make(folder: Path) -> None:
+            if os.geteuid() == 0:
+                shutil.chown(folder, self.superuser)
+            self.run("initdb", *words, "-D", folder / "data")
+
+        name = hashlib.sha256(repr((str(self.bin_directory), words)).encode()).hexdigest()
+        session_cache.copy(session_cache.once(f"initdb-{name}", make) / "data", self.data_directory)
         self.configure(
             port=str(self.port),
             listen_addresses="127.0.0.1",
@@ -186,10 +203,19 @@ MakeSite = t.Callable[[], "Site"]
 
 
 @pytest.fixture(scope="session")
-def programs() -> t.Iterator[t.Callable[[str], Path]]:
+def programs() -> t.Callable[[str], Path]:
     """Programs that the server's account can reach: copied where the virtual environment is closed to it."""
-    copies: dict[str, Path] = {}
 
+    def copy(package: Path) -> t.Callable[[Path], None]:
+        def make(folder: Path) -> None:
+            # The wheel's own libraries lie beside its package and are found by relative paths.
+            for part in (package, package.with_name(package.name + ".libs")):
+                if part.exists():
+                    session_cache.copy(part, folder / part.name)
+
+        return make
+
+    @functools.lru_cache(maxsize=None)
     def find(server: str) -> Path:
         folder = BIN_DIRECTORIES[server]
         probe = Cluster(Path("/"), folder, 0, server_account())
@@ -197,20 +223,10 @@ def programs() -> t.Iterator[t.Callable[[str], Path]]:
             probe.run("postgres", "--version")
             return folder
         except (PermissionError, AssertionError):
-            pass
-        if server not in copies:
-            copies[server] = Path(tempfile.mkdtemp(prefix="pgt-bin-"))
-            copies[server].chmod(0o755)
             package = folder.parents[1]
-            # The wheel's own libraries lie beside its package and are found by relative paths.
-            for part in (package, package.with_name(package.name + ".libs")):
-                if part.exists():
-                    shutil.copytree(part, copies[server] / part.name, symlinks=True)
-        return copies[server] / folder.relative_to(folder.parents[2])
+            return session_cache.once(f"programs-{server}", copy(package)) / folder.relative_to(package.parent)
 
-    yield find
-    for path in copies.values():
-        shutil.rmtree(path)
+    return find
 
 
 @pytest.fixture(scope="module")
@@ -315,8 +331,7 @@ def run_tasks(tasks: t.Sequence[Task]) -> Results:
             env={
                 **os.environ,
                 "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
-                "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).with_name("callback_plugins")),
-                "ANSIBLE_CALLBACKS_ENABLED": "record_results",
+                **session_cache.environment("record_results"),
                 "ANSIBLE_NOCOLOR": "1",
                 "ANSIBLE_HOME": folder,
                 "ANSIBLE_REMOTE_TMP": f"{folder}/remote",
@@ -364,13 +379,36 @@ def make_site(make_folder: MakeFolder, programs: t.Callable[[str], Path]) -> t.I
         site.remove()
 
 
+def build_pair(site: Site) -> Run:
+    site.add("pg1", "primary")
+    site.add("pg2", "standby")
+    return site.converge()
+
+
+def build_trio(site: Site) -> Run:
+    site.add("pg1", "primary")
+    site.add("pg2", "standby")
+    site.add("pg3", "standby")
+    return site.converge()
+
+
+def build_cascade(site: Site) -> Run:
+    """pg1 feeds pg2 and pg4; pg2 feeds pg3."""
+    site.variables["pgtandem_hba_rules"] = [
+        {"database": "postgres", "user": "monitor", "address": "127.0.0.1/32", "method": "scram-sha-256"}
+    ]
+    site.add("pg1", "primary")
+    site.add("pg2", "standby")
+    site.add("pg3", "standby", pgtandem_upstream="pg2")
+    site.add("pg4", "standby")
+    return site.converge()
+
+
 @pytest.fixture(scope="module")
 def built(make_site: MakeSite) -> tuple[Site, Run]:
     """A primary and a standby that site.yml made, and the run that made them."""
     site = make_site()
-    site.add("pg1", "primary")
-    site.add("pg2", "standby")
-    run = site.converge()
+    run = site.build_once("pair", build_pair)
     site.save()
     return site, run
 

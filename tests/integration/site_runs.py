@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import pickle
 import pwd
 import re
 import shutil
@@ -20,8 +21,10 @@ import time
 import typing as t
 from pathlib import Path
 
+import session_cache
 from conftest import COLLECTIONS, ROOT, Cluster, _yaml, free_port, server_account
 
+T = t.TypeVar("T")
 PASSWORD = "repl!cation 1"
 #: Small and quick; nothing here is to survive a power cut.
 PARAMETERS: dict[str, t.Any] = {"shared_buffers": "16MB", "fsync": False, "jit": False, "min_wal_size": "2MB"}
@@ -163,6 +166,9 @@ class Site:
     def __getitem__(self, name: str) -> Node:
         return self.nodes[name]
 
+    def __iter__(self) -> t.Iterator[Node]:
+        return iter(self.nodes.values())
+
     def _common(self) -> dict[str, t.Any]:
         return {
             "ansible_connection": "local",
@@ -234,6 +240,7 @@ class Site:
                 "ANSIBLE_PIPELINING": "1",
                 "ANSIBLE_NOCOLOR": "1",
                 "ANSIBLE_LOCALHOST_WARNING": "0",
+                **session_cache.environment(),
                 "TMPDIR": str(self.temporary),
                 "LC_ALL": "C.UTF-8",
                 **self.environment,
@@ -347,6 +354,44 @@ class Site:
 
     # --- Snapshots: a run from nothing takes ten times as long as a copy of its result. ---
 
+    def build_once(self, name: str, build: t.Callable[[Site], T]) -> T:
+        """Have these hosts as C(build) makes them, which it does once in a session; the servers run."""
+
+        def make(folder: Path) -> None:
+            result = build(self)
+            self.stop()
+            state = {"folder": self.folder, "nodes": [(node.name, node.port, node.variables) for node in self],
+                     "groups": self.groups, "variables": self.variables, "result": result}  # fmt: skip
+            (folder / "state").write_bytes(pickle.dumps(state))
+            session_cache.copy(self.folder, folder / "site")
+            self.empty()
+
+        programs = hashlib.sha256(str(self.bin_directory).encode()).hexdigest()[:8]
+        kept = session_cache.once(f"site-{name}-{programs}", make)
+        state = pickle.loads((kept / "state").read_bytes())
+        self.nodes.clear()
+        self.groups, self.variables = state["groups"], state["variables"]
+        moved = {str(state["folder"]): str(self.folder)}
+        for one, port, variables in state["nodes"]:
+            moved[str(port)] = str(self.add(one, "", **variables).port)
+        self._take(kept / "site")
+        old = re.compile("|".join(rf"\b{word}\b" if word.isdigit() else re.escape(word) for word in moved))
+        for path in self.folder.rglob("*"):
+            if path.suffix in (".conf", ".pgpass", ".json", ".opts") and path.is_file():
+                text = path.read_text(encoding="utf-8")
+                if old.search(text):
+                    path.write_text(old.sub(lambda match: moved[match[0]], text), encoding="utf-8")
+        self.start()
+        return t.cast("T", state["result"])
+
+    def _take(self, kept: Path) -> None:
+        """Put the files of a stopped site in the place of this one's."""
+        for path in self.folder.iterdir():
+            if path.name not in ("run", "tmp"):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        copied = [path for path in kept.iterdir() if path.name not in ("run", "tmp")]
+        subprocess.run(["cp", "-a", "--reflink=auto", *copied, self.folder], check=True)
+
     def stop(self, mode: str = "fast") -> None:
         """Stop every server, standbys before what they follow."""
         for node in reversed(self.nodes.values()):
@@ -360,20 +405,13 @@ class Site:
         """Keep the stopped servers' folders for C(restore)."""
         self.stop()
         kept = self.folder.with_name(self.folder.name + ".kept")
-        subprocess.run(["cp", "-a", "--reflink=auto", self.folder, kept], check=True)
+        session_cache.copy(self.folder, kept)
         self.start()
 
     def restore(self) -> None:
         """Bring every file back to what it was, and start."""
         self.stop("immediate")
-        kept = self.folder.with_name(self.folder.name + ".kept")
-        for path in self.folder.iterdir():
-            if path.name in ("run", "tmp"):
-                continue
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        for path in kept.iterdir():
-            if path.name not in ("run", "tmp"):
-                subprocess.run(["cp", "-a", "--reflink=auto", path, self.folder / path.name], check=True)
+        self._take(self.folder.with_name(self.folder.name + ".kept"))
         self.start()
 
     def empty(self) -> None:

@@ -19,6 +19,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+import session_cache
 from conftest import (
     BIN_DIRECTORIES,
     COLLECTIONS,
@@ -292,8 +293,7 @@ def begin(tmp_path: Path) -> t.Iterator[Begin]:
             start_new_session=True,
             env={
                 **os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_NOCOLOR": "1",
-                "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).with_name("callback_plugins")),
-                "ANSIBLE_CALLBACKS_ENABLED": "record_results", "RECORD_RESULTS": str(folder / "record"),
+                **session_cache.environment("record_results"), "RECORD_RESULTS": str(folder / "record"),
                 "ANSIBLE_HOME": str(folder), "ANSIBLE_REMOTE_TMP": str(folder / "remote"), "LC_ALL": "C.UTF-8",
             },
         )  # fmt: skip

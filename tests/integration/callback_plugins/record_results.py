@@ -24,6 +24,7 @@ class CallbackModule(CallbackBase):
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
     CALLBACK_NAME = "record_results"
+    CALLBACK_NEEDS_ENABLED = True
 
     def _record(self, result: t.Any, failed: bool) -> None:
         values = dict(result._result, failed=failed)

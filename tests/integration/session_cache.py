@@ -1,0 +1,64 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a session of tests makes once, for all of its processes: new database directories, whole sites, bytecode."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+import typing as t
+from pathlib import Path
+
+_VARIABLE = "PGTANDEM_TEST_CACHE"
+
+
+def begin() -> bool:
+    """Make the session's folder where there is none; xdist's workers find that of the process that started them."""
+    if _VARIABLE in os.environ:
+        return False
+    folder = Path(tempfile.mkdtemp(prefix="pgt-once-", dir="/tmp"))
+    # The servers' account reads it.
+    folder.chmod(0o755)
+    (folder / "bytecode").mkdir()
+    os.environ[_VARIABLE] = str(folder)
+    return True
+
+
+def end() -> None:
+    shutil.rmtree(os.environ.pop(_VARIABLE), ignore_errors=True)
+
+
+def environment(*callbacks: str) -> dict[str, str]:
+    """Variables for ansible-playbook, so that runs share work; C(callbacks) are more of these tests' own ones."""
+    return {
+        _VARIABLE: os.environ[_VARIABLE],
+        "PYTHONPATH": str(Path(__file__).with_name("python_start")),
+        "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).with_name("callback_plugins")),
+        "ANSIBLE_CALLBACKS_ENABLED": ",".join(["share_work", *callbacks]),
+    }
+
+
+def once(name: str, make: t.Callable[[Path], None]) -> Path:
+    """The folder that C(make) made, in whichever process came first."""
+    path = Path(os.environ[_VARIABLE], name)
+    with open(path.with_name(f"{name}.lock"), "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            made = Path(tempfile.mkdtemp(dir=path.parent))
+            made.chmod(0o755)
+            with contextlib.ExitStack() as failed:
+                failed.callback(shutil.rmtree, made)
+                make(made)
+                failed.pop_all()
+            made.rename(path)
+    return path
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a folder with its owners, by reference where the file system can."""
+    subprocess.run(["cp", "-a", "--reflink=auto", source, target], check=True)
