@@ -8,12 +8,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 COLLECTIONS := $(CURDIR)/$(VENV)/collections
-LINK := $(COLLECTIONS)/ansible_collections/pgtandem/replication
 INVENTORY ?= inventory
-# The longest first. One of Debian's majors and one from elsewhere stand for all; make test-all runs every one.
-SCENARIOS ?= faults default versions-13 versions-18
-ALL_SCENARIOS ?= switchover faults failover basebackup clusters tls tls-13 unprivileged default status loopback existing projects patroni $(addprefix ordered-,12 13 15) \
-	$(addprefix versions-,10 11 12 13 14 15 16 17 18 19)
+# Names of molecule's scenarios; those of tests/run-molecule --some where none is named.
+SCENARIOS ?=
+# The stages of make test; all of them where none is named.
+STAGES ?=
 ARGS ?=
 
 export PATH := $(BIN):$(PATH)
@@ -29,21 +28,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# A stamp is older than its requirements file when that changed; the tests' stamp also when the demo's is newer.
-$(VENV)/.stamp: requirements.txt
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
-	@$(BIN)/python -m pip install --quiet --requirement requirements.txt
-	@mkdir -p $(dir $(LINK))
-	@ln -sfn $(CURDIR) $(LINK)
-	@touch $@
+venv:  ## the virtual environment .venv: run time and demo
+	@PYTHON=$(PYTHON) tests/make-venv
 
-$(VENV)/.stamp-test: requirements-test.txt $(VENV)/.stamp
-	@$(BIN)/python -m pip install --quiet --requirement requirements.txt --requirement requirements-test.txt
-	@touch $@
-
-venv: $(VENV)/.stamp  ## the virtual environment .venv: run time and demo
-
-venv-test: $(VENV)/.stamp-test  ## the same, with what the tests need
+venv-test:  ## the same, with what the tests need
+	@PYTHON=$(PYTHON) tests/make-venv test
 
 demo: venv  ## set up a primary and a standby on this machine (INVENTORY=..., ARGS=...)
 	cd playbooks && $(BIN)/ansible-playbook demo_prepare.yml site.yml -i $(INVENTORY) $(ARGS)
@@ -51,7 +40,7 @@ demo: venv  ## set up a primary and a standby on this machine (INVENTORY=..., AR
 demo-clean: venv  ## remove exactly what the demo made
 	cd playbooks && $(BIN)/ansible-playbook demo_clean.yml -i $(INVENTORY) $(ARGS)
 
-# The checks are nox's: noxfile.py has what each does. NOX_SCRIPT_MODE: nox is in the virtual environment already.
+# The checks are nox's: noxfile.py says what each does. NOX_SCRIPT_MODE: nox is in the virtual environment already.
 CHECKS := ruff yamllint shellcheck ansible-lint types unit sanity integration docs changelog controllers galaxy format
 NOX = NOX_SCRIPT_MODE=none $(BIN)/nox --session
 
@@ -86,14 +75,14 @@ galaxy:  ## the artefact, judged by galaxy-importer
 molecule: venv-test  ## scenarios on real hosts in containers (SCENARIOS=...; installs system packages)
 	@$(NOX) molecule -- $(SCENARIOS)
 
-molecule-all:  ## the same with every scenario on every version
-	$(MAKE) molecule SCENARIOS="$(ALL_SCENARIOS)"
+molecule-all: venv-test  ## the same with every scenario on every version
+	@$(NOX) molecule -- --all
 
-test:  ## all of the checks and tests, in CI's order, with the time of each
-	tests/run-stages lint types unit licence changelog docs sanity integration molecule
+test:  ## checks and tests, with the time of each and a summary (STAGES=..., ARGS=... for pytest)
+	@$(PYTHON) tests/run-stages $(STAGES) $(if $(ARGS),-- $(ARGS))
 
-test-all:  ## as test, with every molecule scenario on every version
-	TEST_MINUTES=240 tests/run-stages lint types unit licence changelog docs sanity galaxy controllers integration molecule-all
+test-all:  ## as test, with galaxy, controllers and every molecule scenario on every version
+	@$(PYTHON) tests/run-stages --all
 
 $(VENV)-bench/.stamp: benchmarks/requirements.txt
 	@$(VENV)-bench/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)-bench

@@ -8,14 +8,14 @@
 
 """All checks, each as a session: `nox --list`. `nox` alone runs the quick ones, `nox -s unit -- -k hba` one of them.
 
-`make NAME` is the same as `nox -s NAME`, and makes the virtual environment first. The sessions use that one, .venv, as
-the collection has to be in it under its own name; only license-check, which antsibull-nox brings, has one of its own.
+`make NAME` is a short name for `nox -s NAME`. The sessions use the virtual environment .venv, which tests/make-venv
+makes, as the collection has to be in it under its own name; only license-check, which antsibull-nox brings, has one of
+its own. `nox -s test` runs what a change has to pass, and sums up: tests/run-stages.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -38,16 +38,24 @@ os.environ["PATH"] = f"{ROOT}/.venv/bin{os.pathsep}{os.environ['PATH']}"
 os.environ["ANSIBLE_COLLECTIONS_PATH"] = f"{ROOT}/.venv/collections"
 
 
-def run(session: nox.Session, *argv: str) -> None:
-    """Run a program of .venv, or one of the repository's scripts."""
-    session.run(*argv, external=True)
+def run(session: nox.Session, *argv: str, success_codes: tuple[int, ...] = (0,)) -> None:
+    """Run a program of .venv, or one of the repository's scripts.
+
+    On Ctrl-C it has the time that it needs to take down what it set up.
+    """
+    session.run(*argv, external=True, success_codes=success_codes, interrupt_timeout=60, terminate_timeout=5)
+
+
+def run_pytest(session: nox.Session, *argv: str) -> None:
+    """Run pytest, which leaves no server and no file behind, whatever ends it."""
+    # 5: what was asked for by arguments is in another folder.
+    found = (0, 5) if session.posargs else (0,)
+    run(session, "tests/keep-clean", "pytest", *argv, *session.posargs, success_codes=found)
 
 
 def prepare(session: nox.Session) -> None:
     """The virtual environment with what the tests need; nothing to do where it is up to date."""
-    if shutil.which("make") is None:
-        session.error("The virtual environment is made by GNU make, which is not here.")
-    session.run("make", "--no-print-directory", "venv-test", external=True, silent=True)
+    session.run("tests/make-venv", "test", external=True, silent=True)
 
 
 @nox.session(python=False)
@@ -105,7 +113,7 @@ def types(session: nox.Session) -> None:
 def unit(session: nox.Session) -> None:
     """Unit tests and doctests, and what the documentation says of the code."""
     prepare(session)
-    run(session, "pytest", *session.posargs)
+    run_pytest(session)
 
 
 @nox.session(python=False)
@@ -127,7 +135,7 @@ def docs(session: nox.Session) -> None:
 def sanity(session: nox.Session) -> None:
     """ansible-test sanity on a clean copy."""
     prepare(session)
-    run(session, "tests/run-sanity", *session.posargs)
+    run(session, "tests/keep-clean", "tests/run-sanity", *session.posargs)
 
 
 @nox.session(python=False, default=False)
@@ -135,30 +143,35 @@ def integration(session: nox.Session) -> None:
     """Modules and roles against real servers on loopback, and the report in a browser."""
     prepare(session)
     # Where no browser can be installed its tests say so and are skipped.
-    session.run("tests/install-system-packages", "browser", external=True, success_codes=list(range(256)))
-    # Some kill or cut at a moment that a busy machine may miss. They have a second try; the closing line counts them.
-    run(session, "pytest", "tests/integration", "-n", "3", "--dist", "worksteal", "--reruns", "1", *session.posargs)
+    run(session, "tests/install-system-packages", "browser", success_codes=(0, 1))
+    run_pytest(session, "tests/integration", "-n", "3", "--dist", "worksteal")
 
 
 @nox.session(python=False, default=False)
 def molecule(session: nox.Session) -> None:
-    """Scenarios on real hosts in containers, by name; installs system packages."""
+    """Scenarios on real hosts in containers, by name, --some or --all of them; installs system packages."""
     prepare(session)
-    run(session, "tests/run-molecule", *(session.posargs or ["default"]))
+    run(session, "tests/keep-clean", "tests/run-molecule", *(session.posargs or ["--some"]))
 
 
 @nox.session(python=False, default=False)
 def controllers(session: nox.Session) -> None:
     """The demo by every supported ansible-core on its own Python, without a deprecation warning."""
     prepare(session)
-    run(session, "tests/run-controllers", *session.posargs)
+    run(session, "tests/keep-clean", "--grace", "20", "tests/run-controllers", *session.posargs)
 
 
 @nox.session(python=False, default=False)
 def galaxy(session: nox.Session) -> None:
     """The artefact, judged by galaxy-importer as Galaxy does."""
     prepare(session)
-    run(session, "tests/run-galaxy-importer")
+    run(session, "tests/keep-clean", "tests/run-galaxy-importer")
+
+
+@nox.session(python=False, default=False)
+def test(session: nox.Session) -> None:
+    """What a change has to pass, with a summary; `-- --all` is everything, `-- unit -- -k hba` a part of it."""
+    run(session, "tests/run-stages", *session.posargs)
 
 
 if __name__ == "__main__":

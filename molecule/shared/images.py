@@ -22,7 +22,7 @@ import tempfile
 import typing as t
 
 import binaries
-from machine import REPOSITORY, LabError, engine, podman, run, say
+from machine import REPOSITORY, LabError, engine, labels, podman, run, say
 
 RECIPES = pathlib.Path(__file__).resolve().parent / "images"
 SUITES = ("bullseye", "bookworm", "trixie")
@@ -205,7 +205,18 @@ def in_container(parent: str, tag: str, script: str, *volumes: str) -> None:
     arguments = [argument for volume in volumes for argument in ("--volume", volume)]
     try:
         podman(
-            *("run", "--interactive", "--name", name, *engine().run_flags, *arguments, parent, "/bin/sh", "-s"),
+            *(
+                "run",
+                "--interactive",
+                "--name",
+                name,
+                *labels(),
+                *engine().run_flags,
+                *arguments,
+                parent,
+                "/bin/sh",
+                "-s",
+            ),
             stdin=script,
         )
         podman("commit", "--quiet", "--change", "CMD /sbin/init", name, tag)

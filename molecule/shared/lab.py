@@ -29,10 +29,23 @@ import time
 import typing as t
 
 import images
-from machine import CHECKOUT, LAB_DIRECTORY, REPOSITORY, LabError, engine, ensure_tools, machine_lock, podman, run, say
+from machine import (
+    CHECKOUT,
+    LAB_DIRECTORY,
+    OWNER_LABEL,
+    REPOSITORY,
+    RUN_LABEL,
+    LabError,
+    engine,
+    ensure_tools,
+    labels,
+    machine_lock,
+    podman,
+    run,
+    say,
+)
 
 PREFIX = os.environ.get("PGTANDEM_LAB_NAME") or "pgtandem"
-OWNER_LABEL = "pgtandem.lab.checkout"
 SCENARIO_LABEL = "pgtandem.lab.scenario"
 #: The name that `cut` and `heal` have for this machine.
 CONTROLLER = "controller"
@@ -144,7 +157,8 @@ def inside(image: str, command: list[str]) -> int:
     for path in ("/etc/pip.conf", os.environ.get("PIP_CONFIG_FILE", ""), os.environ.get("PIP_FIND_LINKS", "")):
         if path and os.path.exists(path):
             arguments.append(f"--volume={path}:{path}:ro")
-    return podman("run", "--rm", *engine().run_flags, *arguments, tag, *command, check=False, quiet=False).returncode
+    argv = ["run", "--rm", *labels(), *engine().run_flags, *arguments, tag, *command]
+    return podman(*argv, check=False, quiet=False).returncode
 
 
 # --- up and down ----------------------------------------------------------------------------------------------------
@@ -158,6 +172,20 @@ def owner_of(kind: str, name: str) -> str | None:
     facts = json.loads(done.stdout)[0]
     labels = facts.get("Config", facts).get("Labels") or facts.get("labels") or {}
     return t.cast(str, labels.get(OWNER_LABEL, ""))
+
+
+def clear(name: str) -> None:
+    """Remove what a run of tests made and did not remove."""
+    filters = ["--filter", f"label={RUN_LABEL}={name}", "--filter", f"label={OWNER_LABEL}={CHECKOUT}"]
+    containers = podman("ps", "--all", "--quiet", *filters).stdout.split()
+    if containers:
+        podman("rm", "--force", "--time", "0", "--volumes", *containers)
+    networks = podman("network", "ls", "--quiet", *filters[:2]).stdout.split()
+    if networks:
+        podman("network", "rm", "--force", *networks)
+    (LAB_DIRECTORY / "runs" / name).unlink(missing_ok=True)
+    if containers or networks:
+        say(f"removed {len(containers)} hosts and {len(networks)} networks that the run {name} left")
 
 
 def check_ownership(scenario: Scenario) -> None:
@@ -205,13 +233,12 @@ def up(scenario: Scenario) -> None:
     with machine_lock("network"):
         if owner_of("network", scenario.network) is None:
             check_subnet(scenario)
-            label = f"{OWNER_LABEL}={CHECKOUT}"
-            podman("network", "create", "--subnet", str(scenario.subnet), "--label", label, scenario.network)
+            podman("network", "create", "--subnet", str(scenario.subnet), *labels(), scenario.network)
     for host in scenario.hosts:
         if owner_of("container", scenario.container(host.name)) is None:
             arguments = ["--name", scenario.container(host.name), "--hostname", host.name]
             arguments += ["--network", scenario.network, "--ip", host.address, "--mac-address", hardware_address(host)]
-            arguments += ["--label", f"{OWNER_LABEL}={CHECKOUT}", "--label", f"{SCENARIO_LABEL}={scenario.key}"]
+            arguments += [*labels(), "--label", f"{SCENARIO_LABEL}={scenario.key}"]
             arguments += [argument for mount in host.tmpfs for argument in ("--tmpfs", mount)]
             podman(
                 "run", "--detach", "--systemd=always", *engine().run_flags, *arguments, tags[host.image], "/sbin/init"
@@ -440,6 +467,8 @@ def main() -> None:
     within = verbs.add_parser("inside", help="run a command in a container of an image, with this checkout")
     within.add_argument("image")
     within.add_argument("command", nargs=argparse.REMAINDER)
+    clearing = verbs.add_parser("clear", help="remove what a run of tests left")
+    clearing.add_argument("run")
     verbs.add_parser("prune", help="remove the lab's images that no host uses")
     for verb, text in (("cut", "drop the packets between two hosts"), ("heal", "undo cut")):
         between = verbs.add_parser(verb, help=text)
@@ -476,6 +505,9 @@ def act(arguments: argparse.Namespace) -> None:
     if arguments.verb == "inside":
         ensure_tools()
         sys.exit(inside(arguments.image, [word for word in arguments.command if word != "--"]))
+    if arguments.verb == "clear":
+        clear(arguments.run)
+        return
     if arguments.verb == "prune":
         images.prune()
         return

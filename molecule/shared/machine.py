@@ -6,22 +6,24 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import functools
 import json
 import os
 import pathlib
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
-import tempfile
 import time
 import typing as t
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 LAB_DIRECTORY = CHECKOUT / ".lab"
 REPOSITORY = "localhost/pgtandem-lab"
+OWNER_LABEL = "pgtandem.lab.checkout"
+RUN_LABEL = "pgtandem.lab.run"
 # command -> Debian package that has it
 TOOLS = {
     "podman": "podman",
@@ -80,15 +82,40 @@ STARTED = time.monotonic()
 
 @contextlib.contextmanager
 def machine_lock(name: str) -> t.Iterator[None]:
-    """One at a time on this machine: an image is built once, a subnet is taken once."""
-    path = pathlib.Path(tempfile.gettempdir()) / f"pgtandem-lab-{os.getuid()}-{name}.lock"
-    with path.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"waiting: another run is at work on {name}")
-            fcntl.flock(handle, fcntl.LOCK_EX)
+    """One at a time on this machine: an image is built once, a subnet is taken once.
+
+    The lock is a socket's name in the kernel: it goes with the process that holds it, and no file stays.
+    """
+    address = f"\0pgtandem-lab-{os.getuid()}-{name}"
+    with socket.socket(socket.AF_UNIX) as holder:
+        said = False
+        while True:
+            try:
+                holder.bind(address)
+                break
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            if not said:
+                say(f"waiting: another run is at work on {name}")
+            said = True
+            time.sleep(0.1)
         yield
+
+
+def labels() -> list[str]:
+    """Return by which podman's options a container or network is known as this checkout's, and as that of a test run.
+
+    A run of tests clears up after itself (tests/keep-clean), and asks the lab to do so only where this leaves a note.
+    """
+    found = ["--label", f"{OWNER_LABEL}={CHECKOUT}"]
+    name = os.environ.get("PGTANDEM_RUN")
+    if name:
+        note = LAB_DIRECTORY / "runs" / name
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.touch()
+        found += ["--label", f"{RUN_LABEL}={name}"]
+    return found
 
 
 # --- the machine ----------------------------------------------------------------------------------------------------

@@ -454,9 +454,11 @@ def test_the_badges_say_what_is_tested() -> None:
     assert f"badge/ansible--core-{first}_to_{last}-" in text
     runtime = yaml.safe_load(text_of(ROOT / "meta/runtime.yml"))
     assert runtime["requires_ansible"] == f">={first}.0"
-    versions = re.search(r"addprefix versions-,([\d ]+)", text_of(ROOT / "Makefile"))
+    versions = re.search(
+        r"f\"versions-\{major\}\" for major in \(([\d, ]+)\)", text_of(ROOT / "tests/stages/scenarios.py")
+    )
     assert versions is not None
-    first, *_between, last = versions[1].split()
+    first, *_between, last = versions[1].split(", ")
     assert f"badge/PostgreSQL-{first}_to_{last}-" in text
 
 

@@ -126,13 +126,23 @@ def test_parse_tcp_table() -> None:
     ]
 
 
-def test_the_ports_of_this_process() -> None:
-    with socket.socket() as server, socket.socket() as client:
+def test_the_ports_of_a_process() -> None:
+    """The client is a process of its own: this one may have other connections, such as that of pytest's worker."""
+    program = (
+        "import socket, sys; client = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); "
+        "print(client.getsockname()[1], flush=True); input()"
+    )
+    with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
         port = server.getsockname()[1]
         found = listener_on(port)
         assert found is not None and found.startswith(f"process {os.getpid()} ")
-        client.connect(("127.0.0.1", port))
-        assert local_port_of(os.getpid()) == client.getsockname()[1]
+        with subprocess.Popen(
+            [sys.executable, "-c", program, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as client:
+            assert client.stdout is not None
+            port_of_client = int(client.stdout.readline())
+            assert local_port_of(client.pid) == port_of_client
+            client.communicate(b"\n")
     assert listener_on(port) is None
