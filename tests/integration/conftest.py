@@ -33,6 +33,8 @@ import session_cache
 if t.TYPE_CHECKING:
     from site_runs import Run, Site
 
+#: For the runs of these tests, not for pytest.
+collect_ignore = ["callback_plugins", "python_start"]
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTIONS = ROOT / ".venv" / "collections"
 #: A folder that a socket's path fits in; a run of tests has one of its own, which it removes at the end.
