@@ -11,6 +11,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import known_options
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import format_conninfo
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import major_text, since_text, supports
@@ -158,7 +159,7 @@ def backup_command(
         "application_name": request.application_name,
         **_KEEPALIVES,
     }
-    conninfo.update(request.options)
+    conninfo.update(known_options(request.options, client))
     return [*argv, "--dbname=" + format_conninfo(conninfo)]
 
 

@@ -16,6 +16,7 @@ import typing as t
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
     CONNECTION_OPTIONS,
     SESSION_ATTRIBUTES,
+    Span,
     major_text,
 )
 
@@ -79,6 +80,15 @@ def _problems(name: str, value: str, version: int | None) -> t.Iterator[str]:
         if value not in known:
             libpq = f"libpq of PostgreSQL {major_text(version)}" if version is not None else "libpq"
             yield f"{ours}: {libpq} has no target_session_attrs {value!r}; it has {', '.join(known)}."
+
+
+def known_options(options: t.Mapping[str, str], libpq: int) -> dict[str, str]:
+    """Those of the options that a libpq of some version has: one that does not know them fails for each.
+
+    >>> known_options({"require_auth": "scram-sha-256", "sslmode": "require", "passfile": "/p"}, 150000)
+    {'sslmode': 'require', 'passfile': '/p'}
+    """
+    return {name: value for name, value in options.items() if CONNECTION_OPTIONS.get(name, Span()).holds(libpq)}
 
 
 def unmet_session_attribute(options: t.Mapping[str, str], *, upstream_is_primary: bool) -> bool:

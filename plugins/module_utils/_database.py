@@ -16,9 +16,10 @@ import typing as t
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import known_options
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.identity import acting_as, identity_of
-from ansible_collections.pgtandem.replication.plugins.module_utils._versions import session_settings
+from ansible_collections.pgtandem.replication.plugins.module_utils._versions import NEWEST, session_settings
 
 _UNDEFINED_OBJECT = "42704"
 _OBJECT_IN_USE = "55006"
@@ -75,7 +76,7 @@ class Target:
         }
         if self.password is not None:
             values["password"] = self.password
-        values.update(self.options or {})
+        values.update(known_options(self.options or {}, _libpq_version()))
         if replication:
             values["replication"] = "true"
         return values
@@ -89,6 +90,13 @@ class Target:
     def shown(self) -> str:
         """For messages."""
         return f"{self.host}:{self.port} as {self.user}"
+
+
+def _libpq_version() -> int:
+    """The version of the driver's libpq."""
+    if _DRIVER == "psycopg":
+        return int(psycopg.pq.version())
+    return int(psycopg2.extensions.libpq_version()) if _DRIVER else NEWEST
 
 
 def driver_name() -> str:

@@ -28,6 +28,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._configuratio
     settings_change,
     settings_elsewhere,
 )
+from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import known_options
 from ansible_collections.pgtandem.replication.plugins.module_utils._create import (
     create_cluster,
     create_configuration,
@@ -125,7 +126,8 @@ def conninfo_of(host: Host, upstream: Upstream) -> str:
     if supports(host.instance.version, "passfile_in_conninfo"):
         options["passfile"] = passfile_path(host)
     options["application_name"] = upstream.application_name
-    options.update(upstream.options)
+    # The WAL receiver's libpq is of the server's own major, or of a later one.
+    options.update(known_options(upstream.options, host.instance.version))
     return format_conninfo(options)
 
 

@@ -108,6 +108,12 @@ REMEDIES: tuple[tuple[str, str], ...] = (
         r"certificate verify failed|root certificate file|server does not support SSL|SSL error|certificate",
         "the TLS settings of both sides do not fit: check pgtandem_tls, the certificates and their dates",
     ),
+    (
+        r"authentication method requirement|channel binding required",
+        "the upstream does not ask for the password in the way that this standby insists on. Look who listens there; "
+        "where a rule of its pg_hba.conf or a proxy does it on purpose, set require_auth or channel_binding in "
+        "pgtandem_connection_options",
+    ),
     (r"is starting up|is shutting down", "the upstream is starting or stopping: wait for it"),
 )
 

@@ -11,6 +11,16 @@ from __future__ import annotations
 _LOGIN_ADVICE = (
     ("password authentication failed", "Check pgtandem_replication_user and pgtandem_replication_password."),
     ("no password supplied", "Set pgtandem_replication_password."),
+    (
+        "authentication method requirement",
+        "Look who listens there: it does not ask for the password as that server does. Where it is meant, set "
+        "require_auth in pgtandem_connection_options.",
+    ),
+    (
+        "channel binding required",
+        "Look who listens there: it does not prove that it is that server. Where a proxy ends TLS on purpose, set "
+        "channel_binding in pgtandem_connection_options.",
+    ),
     ("no pg_hba.conf entry", "Let pg_hba.conf on that server admit this host's address; run its role first."),
     ("Connection refused", "Is that server running, does it listen on this address, and is the port right?"),
     ("could not translate host name", "Set pgtandem_address of that host to a name or address this host can resolve."),

@@ -13,6 +13,7 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import known_options
 from ansible_collections.pgtandem.replication.plugins.module_utils._control_data import ControlData
 from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import (
     DirectoryEvidence,
@@ -205,7 +206,7 @@ def rewind_command(program: str, request: RewindRequest, *, directory: str, pass
         "passfile": passfile,
         "application_name": "pgtandem rewind",
         "connect_timeout": "10",
-        **request.options,
+        **known_options(request.options, version),
         "options": f"{_SOURCE_SETTINGS} {request.options.get('options', '')}".strip(),
     }
     words = [program, f"--target-pgdata={directory}", f"--source-server={format_conninfo(options)}"]

@@ -20,6 +20,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._hba import a
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import NEWEST, floor_parameters
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._certificates import certificates_in
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import Row
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._login import is_loopback
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import UNSIGNAL, Node, signalled, why_unread
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls import insists, uses_tls
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import Assessment, assess
@@ -393,12 +394,26 @@ def _certificates(node: Node, now: datetime.datetime) -> Found:
                 f"has a certificate ({kind}, {seen['path']}) that expires on {first.not_after:%Y-%m-%d}.",
                 remedy,
             )
+    plain = [row for row in status["wal_senders"] if row.get("encrypted") is False]
     if insists(tls):
-        plain = sorted(row["application_name"] for row in status["wal_senders"] if row.get("encrypted") is False)
         if plain:
             yield (
                 "plain-text",
                 ERROR,
-                f"sends WAL in plain text to {', '.join(plain)}, and pgtandem_tls wants it encrypted.",
+                f"sends WAL in plain text to {_names_of(plain)}, and pgtandem_tls wants it encrypted.",
                 "Run site.yml; a session that is older than the change ends when its standby connects again.",
             )
+        return
+    plain = [row for row in plain if row["client_addr"] and not is_loopback(row["client_addr"])]
+    if plain:
+        yield (
+            "plain-text",
+            WARNING,
+            f"sends WAL in plain text to {_names_of(plain)} on another host.",
+            "Set pgtandem_tls; without TLS whoever is in between reads all data, and before PostgreSQL 16 whoever "
+            "listens in this server's place is given the password.",
+        )
+
+
+def _names_of(senders: t.Iterable[t.Mapping[str, t.Any]]) -> str:
+    return ", ".join(sorted(row["application_name"] for row in senders))

@@ -16,6 +16,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._parameters i
     recovery_settings,
 )
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_checks import senders_needed
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._login import login_options
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, system_of
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._parameter_order import Order
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import left_slot, reseeds, strange_slots
@@ -114,7 +115,11 @@ def plan_of(
         "recovery": recovery_settings(apply_delay=node["apply_delay"], restore_command=node["restore_command"]),
         # What is received there is replayed only later, so the proof does not wait for it.
         "delayed": bool(upstream and milliseconds(node["apply_delay"])),
-        "connection_options": {**node["connection_options"], **connection_options(node)},
+        "connection_options": {
+            **login_options(node, upstream),
+            **node["connection_options"],
+            **connection_options(node),
+        },
         "system_identifier": system_of(names[primary]),
         "options": (node["status"] or {}).get("instance") or node["options"],
     }
