@@ -79,10 +79,10 @@ molecule-all: venv-test  ## the same with every scenario on every version
 	@$(NOX) molecule -- --all
 
 test:  ## checks and tests, with the time of each and a summary (STAGES=..., ARGS=... for pytest)
-	@$(PYTHON) tests/run-stages $(STAGES) $(if $(ARGS),-- $(ARGS))
+	@PYTHON=$(PYTHON) tests/run-stages $(STAGES) $(if $(ARGS),-- $(ARGS))
 
 test-all:  ## as test, with galaxy, controllers and every molecule scenario on every version
-	@$(PYTHON) tests/run-stages --all
+	@PYTHON=$(PYTHON) tests/run-stages --all
 
 $(VENV)-bench/.stamp: benchmarks/requirements.txt
 	@$(VENV)-bench/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)-bench

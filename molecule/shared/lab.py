@@ -43,6 +43,7 @@ from machine import (
     podman,
     run,
     say,
+    start_trial,
 )
 
 PREFIX = os.environ.get("PGTANDEM_LAB_NAME") or "pgtandem"
@@ -186,6 +187,22 @@ def clear(name: str) -> None:
     (LAB_DIRECTORY / "runs" / name).unlink(missing_ok=True)
     if containers or networks:
         say(f"removed {len(containers)} hosts and {len(networks)} networks that the run {name} left")
+
+
+def try_host() -> None:
+    """See whether a host with systemd starts on a network of its own; nothing stays."""
+    if not shutil.which("podman"):
+        raise LabError("podman is not installed")
+    how = engine()
+    network = f"{PREFIX}-try-{os.getpid()}"
+    with machine_lock("network"):
+        podman("network", "create", *labels(), network)
+    try:
+        done = start_trial(how, network)
+    finally:
+        podman("network", "rm", "--force", network, check=False)
+    if done.returncode:
+        raise LabError(f"a host with systemd does not start on a network: {(done.stderr + done.stdout).strip()[-300:]}")
 
 
 def check_ownership(scenario: Scenario) -> None:
@@ -469,6 +486,7 @@ def main() -> None:
     within.add_argument("command", nargs=argparse.REMAINDER)
     clearing = verbs.add_parser("clear", help="remove what a run of tests left")
     clearing.add_argument("run")
+    verbs.add_parser("try", help="see whether hosts can run on this machine")
     verbs.add_parser("prune", help="remove the lab's images that no host uses")
     for verb, text in (("cut", "drop the packets between two hosts"), ("heal", "undo cut")):
         between = verbs.add_parser(verb, help=text)
@@ -507,6 +525,9 @@ def act(arguments: argparse.Namespace) -> None:
         sys.exit(inside(arguments.image, [word for word in arguments.command if word != "--"]))
     if arguments.verb == "clear":
         clear(arguments.run)
+        return
+    if arguments.verb == "try":
+        try_host()
         return
     if arguments.verb == "prune":
         images.prune()

@@ -16,6 +16,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import typing as t
 
@@ -154,6 +155,56 @@ ENGINES = (
 )
 
 
+TRIAL = """[Unit]
+Description=A service that ends its host at once
+DefaultDependencies=no
+SuccessAction=exit
+FailureAction=exit
+[Service]
+Type=oneshot
+ExecStart=/bin/true
+"""
+UNIT = "--unit=trial.service"
+SYSTEMD = pathlib.Path("/usr/lib/systemd/systemd")
+
+
+@contextlib.contextmanager
+def trial_system() -> t.Iterator[list[str]]:
+    """Give podman's arguments for a system that starts systemd, and ends as soon as it is up.
+
+    It is made of this machine's own /usr, so that nothing has to be fetched or built; or it is an image of the lab.
+    """
+    with tempfile.TemporaryDirectory(prefix="pgt-trial-") as folder:
+        place = pathlib.Path(folder)
+        unit = place / "etc/systemd/system/trial.service"
+        unit.parent.mkdir(parents=True)
+        unit.write_text(TRIAL)
+        images = run(["podman", "images", "--quiet", "--filter", f"reference={REPOSITORY}"]).stdout.split()
+        if images:
+            yield [f"--volume={unit}:/etc/systemd/system/trial.service:ro", images[0], "/sbin/init", UNIT]
+            return
+        for name in ("usr", "run", "tmp", "var", "proc", "sys", "dev"):
+            (place / name).mkdir()
+        for name in ("bin", "sbin", "lib", "lib64"):
+            if pathlib.Path("/", name).is_symlink():
+                (place / name).symlink_to(f"usr/{name}")
+        (place / "etc/machine-id").touch()
+        (place / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+        try:
+            command = [str(SYSTEMD), UNIT] if SYSTEMD.exists() else ["/bin/true"]
+            yield ["--volume=/usr:/usr:ro", "--rootfs", folder, *command]
+        finally:
+            # podman adds files of root's.
+            run(["rm", "-rf", *(str(path) for path in place.iterdir())], check=False)
+
+
+def start_trial(candidate: Engine, network: str) -> subprocess.CompletedProcess[str]:
+    """Start a host with systemd in it, and see whether it comes up."""
+    with trial_system() as system:
+        argv = ["podman", *candidate.flags, "run", "--rm", *labels(), "--network", network, "--systemd=always"]
+        return run(["timeout", "--kill-after=5", "30", *argv, *candidate.run_flags, *system], check=False)
+
+
 @functools.lru_cache(maxsize=None)
 def engine() -> Engine:
     """Return the first way of starting a systemd container that works here.
@@ -168,22 +219,9 @@ def engine() -> Engine:
         known = json.loads(kept.read_text())
         if known["boot"] == boot:
             return Engine(tuple(known["flags"]), tuple(known["run_flags"]))
-    found = run(["podman", "images", "--quiet", "--filter", f"reference={REPOSITORY}"]).stdout.split()
-    if not found:
-        return Engine((), ())  # nothing to try it with, and so nothing to start either
     refusals = []
     for candidate in ENGINES:
-        argv = [
-            "podman",
-            *candidate.flags,
-            "run",
-            "--rm",
-            "--network",
-            "none",
-            "--systemd=always",
-            *candidate.run_flags,
-        ]
-        done = run([*argv, found[0], "/bin/true"], check=False)
+        done = start_trial(candidate, "none")
         if done.returncode == 0:
             LAB_DIRECTORY.mkdir(exist_ok=True)
             kept.write_text(json.dumps({"boot": boot, **candidate._asdict()}))

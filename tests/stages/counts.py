@@ -9,8 +9,8 @@ from __future__ import annotations
 import collections
 import dataclasses
 import typing as t
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from xml.etree import ElementTree
 
 
 @dataclasses.dataclass

@@ -22,6 +22,7 @@ from pathlib import Path
 from . import processes
 from .counts import Counts, count_files, count_stage
 from .jobs import Job, run_all, show
+from .preflight import preflight, required
 from .runs import ROOT, Stop, clear_earlier, own_children
 from .scenarios import reasons_in
 
@@ -85,7 +86,8 @@ class Stage:
     def row(self) -> str:
         """Its line of the summary."""
         if self.skipped:
-            return f"{self.name:14}      -  skipped: {self.skipped}"
+            word = "FAILED" if self.counts.failed else "skipped"
+            return f"{self.name:14}      -  {word}: {self.skipped}"
         if self.job is None:
             return f"{self.name:14}      -  {self.word}"
         counts = self.counts
@@ -98,7 +100,7 @@ def summary(stages: t.Sequence[Stage], seconds: float, stopped: str = "") -> lis
     total = Counts()
     for stage in stages:
         total.add(stage.counts)
-        if stage.skipped:
+        if stage.skipped and not stage.counts.failed:
             total.skipped[f"the whole stage {stage.name}: {stage.skipped}"] += 1
     lines = ["", f"==> in {seconds:.0f} s; what each stage printed is in {LOGS.relative_to(ROOT)}"]
     lines += [stage.row for stage in stages]
@@ -116,6 +118,15 @@ def summary(stages: t.Sequence[Stage], seconds: float, stopped: str = "") -> lis
         total.failed = total.failed or 1
         lines += ["", f"Stopped by {stopped}: what came after it has not run."]
     return [*lines, "", total.closing_line]
+
+
+def skip(stages: t.Sequence[Stage], reasons: t.Mapping[str, str], needed: t.Collection[str]) -> None:
+    """Leave out what cannot run here; where it is required that is a failure."""
+    for stage in stages:
+        reason = reasons.get(stage.name, "")
+        stage.skipped = reason
+        if reason and stage.name in needed:
+            stage.counts = Counts(failed=1, failures=[f"{stage.name}: required, and it cannot run here: {reason}"])
 
 
 @contextlib.contextmanager
@@ -214,10 +225,14 @@ def main(argv: t.Sequence[str]) -> int:
         for stage in stages:
             shutil.rmtree(stage.folder, ignore_errors=True)
             stage.folder.mkdir(parents=True)
-        if subprocess.run(["tests/make-venv", "test"], check=False).returncode == 0:
-            run_stages(groups, stop, at_once=max(2, os.cpu_count() or 2))
+        found = preflight([stage.name for stage in stages], show)
+        skip(stages, found.skips, required(os.environ.get("REQUIRE", "")))
+        if found.stops:
+            stages[0].counts.add(Counts(failed=1, failures=found.stops))
+        elif not stop.number and subprocess.run(["tests/make-venv", "test"], check=False).returncode:
+            stages[0].counts.add(Counts(failed=1, failures=[".venv could not be made: see above"]))
         elif not stop.number:
-            stages[0].counts = Counts(failed=1, failures=["the virtual environment .venv could not be made: see above"])
+            run_stages(groups, stop, at_once=max(2, os.cpu_count() or 2))
         lines = summary(stages, time.monotonic() - started, stop.name)
         for line in lines:
             show(line)

@@ -41,8 +41,8 @@ def parse_stat(text: str) -> Process:
     >>> parse_stat("12 (a) b) S 7 12 12 0")
     Process(pid=12, parent=7, state='S', command='a) b')
     """
-    pid, _, rest = text.partition(" (")
-    command, _, rest = rest.rpartition(") ")
+    pid, _opens, rest = text.partition(" (")
+    command, _closes, rest = rest.rpartition(") ")
     state, parent = rest.split()[:2]
     return Process(int(pid), int(parent), state, command)
 

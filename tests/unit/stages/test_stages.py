@@ -15,8 +15,8 @@ import textwrap
 import time
 import types
 import typing as t
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
