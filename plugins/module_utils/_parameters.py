@@ -12,6 +12,10 @@ import re
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.parameter_value import (
+    as_text,
+    parameter_texts,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
     PARAMETER_SPANS,
     RECOVERY_TARGETS,
@@ -55,17 +59,6 @@ _ON = ("on", "true", "yes", "1")
 _WAL_LEVELS = ("minimal", "archive", "hot_standby", "replica", "logical")
 
 
-def as_text(value: t.Any) -> str:
-    """A value from YAML as the server reads it.
-
-    >>> as_text(True), as_text(300), as_text("64MB")
-    ('on', '300', '64MB')
-    """
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return str(value)
-
-
 def check_names(names: t.Iterable[str], version: int) -> list[str]:
     """Sentences for what this version does not know, or what is set elsewhere; empty when all is well."""
     problems = []
@@ -80,13 +73,13 @@ def check_names(names: t.Iterable[str], version: int) -> list[str]:
 
 
 def normalise(parameters: t.Mapping[str, t.Any], version: int) -> dict[str, str]:
-    """The user's parameters as text under lower-case names; every problem is told at once.
+    """The user's parameters as text under lower-case names, without those that are null; every problem is told at once.
 
     >>> normalise({"WAL_LEVEL": "hot_standby", "max_connections": 300}, 150000)
     {'wal_level': 'replica', 'max_connections': '300'}
     """
-    values = {str(name).lower(): as_text(value) for name, value in parameters.items()}
-    problems = check_names(values, version)
+    values, problems = parameter_texts(parameters)
+    problems = [*check_names(values, version), *problems]
     level = values.get("wal_level")
     if level is not None:
         if level.strip().lower() not in _WAL_LEVELS:
@@ -155,7 +148,7 @@ def recovery_problems(*, apply_delay: str, restore_command: str, parameters: t.M
         problems.append(
             f"pgtandem_restore_command ({restore_command!r}) needs %f, the file it fetches, and %p, where to put it."
         )
-    said = {str(name).lower() for name in parameters}
+    said = {str(name).lower() for name, value in parameters.items() if value is not None}
     for name in sorted(said & {*RECOVERY_TARGETS, *TRIGGER_FILES}):
         problems.append(
             f"{name} in pgtandem_parameters would end the recovery of a standby without a promotion that was asked "

@@ -158,7 +158,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._connection_o
 from ansible_collections.pgtandem.replication.plugins.module_utils._demote import demote, demote_request_from
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
-from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import as_text
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.parameter_value import as_text
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule

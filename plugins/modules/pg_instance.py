@@ -345,9 +345,9 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._instance imp
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import parse_lsn
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
-from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import as_text
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import alone_with_cluster
 from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import Tls, look
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.parameter_value import as_text
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule

@@ -11,6 +11,7 @@ import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import unmet_session_attribute
 from ansible_collections.pgtandem.replication.plugins.module_utils._names import slot_name
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.parameter_value import parameter_texts
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, Problem, named
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._synchronous import synchronous_problems
 
@@ -217,9 +218,10 @@ def _cycles(names: t.Mapping[str, Node]) -> list[tuple[str, ...]]:
 def _sender_problems(_cluster: str, nodes: t.Sequence[Node]) -> t.Iterator[Problem]:
     needed = senders_needed(nodes)
     for node in nodes:
+        texts, _problems = parameter_texts(node["parameters"])
         for name in ("max_wal_senders", "max_replication_slots"):
             least = needed if name == "max_wal_senders" else len(nodes) - 1
-            said = str(node["parameters"].get(name, least))
+            said = texts.get(name, str(least))
             if said.isdigit() and int(said) < least:
                 yield Problem(
                     "inventory-too-few-senders",

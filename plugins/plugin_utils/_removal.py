@@ -11,6 +11,7 @@ import re
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._names import application_name, slot_name
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.parameter_value import parameter_texts
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import (
     Node,
     Problem,
@@ -64,7 +65,7 @@ def removal_problems(cluster: str, nodes: t.Sequence[Node], leaving: t.Collectio
             other
             for other in nodes
             if other["name"] not in leaving
-            and waited_for(name, str(other["parameters"].get("synchronous_standby_names", "")))
+            and waited_for(name, parameter_texts(other["parameters"])[0].get("synchronous_standby_names", ""))
         ]
         if waiting:
             problems.append(

@@ -17,6 +17,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._standby_name
     parse_names,
     render_names,
 )
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.parameter_value import parameter_texts
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
     NEWEST,
     major_text,
@@ -170,7 +171,7 @@ def _current(primary: Node) -> str:
 
 def _is_delayed(node: Node) -> bool:
     settings = (node["status"] or {}).get("settings") or {}
-    said = {str(name).lower(): str(value) for name, value in node["parameters"].items()}
+    said, _problems = parameter_texts(node["parameters"])
     delay = node.get("apply_delay") or said.get("recovery_min_apply_delay", settings.get("recovery_min_apply_delay"))
     return delay not in (None, "", "0")
 

@@ -15,7 +15,7 @@ import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._layout import AUTHORITY_PEM, CLIENT_PEM, TLS_SUFFIX
-from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import as_text
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.parameter_value import as_text
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import parse_major, supports
 
 Node = t.Mapping[str, t.Any]

@@ -12,7 +12,7 @@ import typing as t
 
 import yaml
 from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import SECRET_OPTIONS
-from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import as_text
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.parameter_value import as_text
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls import tls_from
 
 PREFIX = "pgtandem_"
@@ -71,12 +71,14 @@ def node_from(
         "slots": bool(values["slots"]),
         "reseed": values["reseed"],
         "reseed_mode": str(values["reseed_mode"]),
-        "parameters": dict(values["parameters"] or {}),
+        # What is null is not set.
+        "parameters": {key: value for key, value in (values["parameters"] or {}).items() if value is not None},
         "synchronous": values["synchronous"],
         # A secret in there stops the run, and is not to be told on the way.
         "connection_options": {
             str(key): "" if key in SECRET_OPTIONS else as_text(value)
             for key, value in (values["connection_options"] or {}).items()
+            if value is not None
         },
         "tls": tls_from(values["tls"], inventory_directory=str(variable("inventory_dir", "") or "")),
         "apply_delay": str(values["apply_delay"] or ""),

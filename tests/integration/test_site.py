@@ -95,6 +95,31 @@ def test_a_restart_happens_once_and_only_where_it_is_needed(spare: Site, connect
     assert pids(spare) == between
 
 
+def test_values_from_yaml_are_what_people_mean_and_what_the_server_reads(spare: Site) -> None:
+    wrong = spare.refused(
+        "search_path is a dictionary", pg1={"parameters": {"search_path": {"app": 1}, "temp_tablespaces": None}}
+    )
+    assert wrong.stops == {"inventory-parameter"}
+    spare.variables["parameters"] = {
+        "search_path": ["$user", 'Big, "Shop"', "public"],
+        "shared_preload_libraries": ["auto_explain", "auth_delay"],
+        "synchronous_standby_names": None,
+        "log_destination": ["stderr", "csvlog"],
+        "datestyle": ["ISO", "DMY"],
+        "fsync": False,
+        "checkpoint_completion_target": 0.8,
+    }
+    spare.converge()
+    for node in spare.nodes.values():
+        seen = [node.setting(name) for name in ("shared_preload_libraries", "log_destination", "datestyle", "fsync")]
+        assert seen == ["auto_explain, auth_delay", "stderr, csvlog", "ISO, DMY", "off"]
+        assert node.setting("synchronous_standby_names") == "" and node.setting("checkpoint_completion_target") == "0.8"
+    primary = spare["pg1"]
+    primary.psql('CREATE SCHEMA "Big, ""Shop"""')
+    assert primary.psql("SELECT array_to_string(current_schemas(false), '|')") == 'Big, "Shop"|public'
+    spare.settled()
+
+
 def test_runs_that_stopped_before_the_restart_are_finished(spare: Site) -> None:
     """On one host the file is written, on the other the server has read it and waits for its restart."""
     for node in spare.nodes.values():
