@@ -133,6 +133,8 @@ def test_a_standby_leaves_and_nothing_is_kept_for_it(trio: Site) -> None:
     run = trio.play("remove.yml", "-e", "pgtandem_target=pg3")
     assert run.status == 0 and not any(run.failed.values()), run.output
     assert trio["pg3"].pid is None and (trio["pg3"].data_directory / "PG_VERSION").exists()
+    assert not trio["pg3"].passfile.exists() and trio["pg2"].passfile.exists()
+    assert "change pgtandem_replication_password and run site.yml" in run.flat
     assert trio["pg1"].psql("SELECT string_agg(slot_name, ' ') FROM pg_replication_slots") == "pg2"
     assert trio.streaming("pg1") == "pg2"
     again = trio.play("remove.yml", "-e", "pgtandem_target=pg3")

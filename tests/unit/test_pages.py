@@ -115,6 +115,7 @@ ELSEWHERE = {
     "ansible-galaxy collection publish": ("docs/releasing.md", "to Galaxy, which nobody does for a test"),
     "ANSIBLE_COLLECTIONS_PATH=collections ansible-playbook": ("tests/run-galaxy-importer", "--syntax-check"),
     "ansible-vault create": ("ansible-core", "opens an editor"),
+    "ansible-vault edit": ("ansible-core", "opens an editor"),
     "cat > changelogs/fragments/": ("CONTRIBUTING.md", "a first change"),
     "minor_changes:": ("CONTRIBUTING.md", "a first change"),
     "- site.yml - ": ("CONTRIBUTING.md", "a first change"),
