@@ -11,10 +11,8 @@ on with, and what was set aside is known for ours. Nothing is copied: all of it 
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import shutil
 import time
 import typing as t
 
@@ -29,8 +27,24 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._data_directo
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
-from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import Incoming, try_lock
+from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import (
+    Incoming,
+    linked_folders,
+    try_lock,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import look_at_directory
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.folders import FileRefused
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.state_file import (
+    StateFile,
+    is_flag,
+    is_number,
+    is_path,
+    like,
+    list_of,
+    one_of,
+    or_none,
+    pair_of,
+)
 
 #: The renames are under way, or done.
 MOVING = "moving"
@@ -43,6 +57,18 @@ RESTORING = "restoring"
 _WAL = r"[0-9A-F]{24}(\..*)?|[0-9A-F]{8}\.history(\..*)?|archive_status|summaries|xlogtemp\.\d+|RECOVERY(XLOG|HISTORY)"
 
 
+JOURNAL_FILE = StateFile(
+    "what was set aside",
+    {
+        "phase": one_of(MOVING, MOVED, REMOVING, RESTORING),
+        "moves": list_of(pair_of(is_path)),
+        "system_identifier": or_none(like(r"\d{1,20}")),
+        "since": is_number,
+        "proven": is_flag,
+    },
+)
+
+
 class Move(t.NamedTuple):
     """A folder and where it is set aside."""
 
@@ -50,36 +76,35 @@ class Move(t.NamedTuple):
     aside: str
 
 
-def moves_of(host: Host) -> list[Move]:
-    """Every folder that belongs to the data directory, itself first: with that one the server is gone."""
-    directory = host.instance.data_directory
-    paths = [os.path.realpath(directory)]
-    wal = f"{directory}/pg_wal"
-    if os.path.islink(wal):
-        paths.append(os.path.realpath(wal))
-    for name in host.files.list_names(f"{directory}/pg_tblspc"):
-        link = f"{directory}/pg_tblspc/{name}"
-        if os.path.islink(link):
-            paths.append(os.path.realpath(link))
-    moves = [Move(path, f"{path}{ASIDE}") for path in paths]
-    if os.path.isdir(f"{directory}{REWIND_FOLDER}"):
+def moves_of(host: Host, cluster: str = "") -> list[Move]:
+    """Every folder that belongs to the data directory, itself first: with that one the server is gone.
+
+    `cluster` is where the directory lies now, which is not its own place once it was set aside.
+    """
+    directory, files = host.instance.data_directory, host.files
+    real = files.real_path(directory)
+    moves = [Move(path, f"{path}{ASIDE}") for path in (real, *linked_folders(host, cluster or directory))]
+    if cluster or files.is_folder(f"{directory}{REWIND_FOLDER}"):
         # What a rewind put away goes with the directory that it is of.
-        moves.append(Move(f"{directory}{REWIND_FOLDER}", f"{paths[0]}{ASIDE}{REWIND_FOLDER}"))
+        moves.append(Move(f"{directory}{REWIND_FOLDER}", f"{real}{ASIDE}{REWIND_FOLDER}"))
     return moves
 
 
-def why_not(moves: t.Sequence[Move]) -> str | None:
+def why_not(host: Host, moves: t.Sequence[Move]) -> str | None:
     """Why these folders cannot be renamed, as a clause; None where they can."""
+    files = host.files
     for move in moves:
-        if not os.path.lexists(move.path):
+        found = files.stat(move.path)
+        if found is None:
             continue
-        if os.path.lexists(move.aside):
+        if files.lies(move.aside):
             return f"{move.aside} is there already"
-        if os.path.ismount(move.path):
+        if files.is_mount(move.path):
             return f"{move.path} is a file system of its own, which cannot be renamed"
-        if not os.access(os.path.dirname(move.path), os.W_OK | os.X_OK):
-            return f"this task's account may not rename in {os.path.dirname(move.path)}"
-        if move is not moves[0] and os.stat(move.path).st_dev != os.stat(os.path.dirname(move.path)).st_dev:
+        above = os.path.dirname(move.path)
+        if not files.may_rename(move.path):
+            return f"{host.instance.os_user} may not rename in {above}"
+        if move is not moves[0] and found.st_dev != t.cast(os.stat_result, files.stat(above)).st_dev:
             return f"{move.path} is on another file system than its folder"
     return None
 
@@ -89,24 +114,16 @@ def others_in(host: Host, moves: t.Sequence[Move]) -> list[str]:
     own = re.compile(rf"PG_{re.escape(host.instance.major)}_\d+|{_WAL}")
     found = []
     for move in moves[1:]:
-        if move.path.endswith(REWIND_FOLDER) or not os.path.isdir(move.path):
+        if move.path.endswith(REWIND_FOLDER):
             continue
-        names = set(os.listdir(move.path)) - NOT_DATA
+        names = set(host.files.list_names(move.path)) - NOT_DATA
         found += [f"{move.path}/{name}" for name in sorted(names) if not own.fullmatch(name)]
     return found
 
 
-def bytes_in(moves: t.Iterable[Move]) -> int:
+def bytes_in(host: Host, moves: t.Iterable[Move]) -> int:
     """How much lies in these folders."""
-    total = 0
-    for move in moves:
-        for folder, _folders, files in os.walk(move.path):
-            for name in files:
-                try:
-                    total += os.lstat(f"{folder}/{name}").st_blocks * 512
-                except FileNotFoundError:
-                    continue
-    return total
+    return sum(host.files.sizes(move.path) for move in moves)
 
 
 def journal_path(host: Host) -> str:
@@ -115,17 +132,37 @@ def journal_path(host: Host) -> str:
 
 
 def read_journal(host: Host) -> dict[str, t.Any]:
-    """What is noted, empty where nothing was set aside."""
-    try:
-        found = json.loads(host.files.read_text(journal_path(host)) or "{}")
-    except ValueError:
+    """What is noted, empty where nothing was set aside. Its paths are those that are computed again.
+
+    The data directory is set aside first and comes back, or goes, last, so that its links tell the others till then.
+    """
+    path = journal_path(host)
+    noted = JOURNAL_FILE.read(host.files, path)
+    if not noted:
         return {}
-    return found if isinstance(found, dict) else {}
+    if set(noted) != set(JOURNAL_FILE.checks) or not noted["moves"]:
+        raise FileRefused(f"{path} lacks what this collection notes there, so that it is not acted upon.")
+    real = host.files.real_path(host.instance.data_directory)
+    aside = f"{real}{ASIDE}"
+    computed = moves_of(host, aside if host.files.is_folder(aside) else host.instance.data_directory)
+    strange = [
+        move
+        for move in (Move(*pair) for pair in noted["moves"])
+        if move not in computed and (host.files.lies(move.path) or host.files.lies(move.aside))
+    ]
+    if noted["moves"][0] != list(computed[0]) or strange:
+        wrong = strange[0] if strange else Move(*noted["moves"][0])
+        raise FileRefused(
+            f"{path} says that {wrong.path} was set aside as {wrong.aside}, which is not how this collection sets "
+            f"aside what belongs to {host.instance.data_directory}, so it is not acted upon. Nothing was changed. Look "
+            "at it, and remove it if something else wrote it."
+        )
+    return noted
 
 
 def _note(host: Host, **facts: t.Any) -> None:
-    text = json.dumps(dict(read_journal(host), **facts), sort_keys=True) + "\n"
-    host.files.write_text(journal_path(host), text, mode=0o600)
+    noted = JOURNAL_FILE.read(host.files, journal_path(host))
+    JOURNAL_FILE.write(host.files, journal_path(host), dict(noted, **facts))
 
 
 def set_aside(host: Host, moves: t.Sequence[Move], *, system_identifier: str | None) -> None:
@@ -147,13 +184,13 @@ def go_on(host: Host) -> None:
     if journal.get("phase") != MOVING:
         return
     for path, aside in journal["moves"]:
-        if os.path.lexists(path) and not os.path.lexists(aside):
-            os.rename(path, aside)
+        if host.files.lies(path) and not host.files.lies(aside):
+            host.files.rename(path, aside)
             host.files.sync_folder(os.path.dirname(path))
-    directory = journal["moves"][0][0]
-    if not os.path.lexists(directory):
+    directory, aside = journal["moves"][0]
+    if not host.files.lies(directory):
         # Through a symbolic link, if the data directory is one, the copy gets to the same disk.
-        host.files.make_folder(directory, mode=0o700)
+        host.files.make_instead(directory, aside, mode=0o700)
     _note(host, phase=MOVED)
 
 
@@ -163,7 +200,7 @@ def keep(host: Host, *, check_mode: bool) -> list[str]:
         return []
     if not check_mode:
         _note(host, proven=True)
-    return [f"keep {', '.join(aside for _path, aside in read_journal(host)['moves'] if os.path.lexists(aside))}"]
+    return [f"keep {', '.join(aside for _path, aside in read_journal(host)['moves'] if host.files.lies(aside))}"]
 
 
 def remove(host: Host, *, check_mode: bool) -> list[str]:
@@ -182,11 +219,12 @@ def remove(host: Host, *, check_mode: bool) -> list[str]:
             f"{describe(look_at_directory(host))}, so {journal['moves'][0][1]} may be the only copy on this host. It "
             "was not deleted."
         )
-    found = [aside for _path, aside in journal["moves"] if os.path.lexists(aside)]
+    found = [aside for _path, aside in journal["moves"] if host.files.lies(aside)]
     if not check_mode:
         _note(host, phase=REMOVING)
-        for path in found:
-            shutil.rmtree(path)
+        # The old data directory last: its links tell what else is of it.
+        for path in reversed(found):
+            host.files.remove_tree(path)
         host.files.remove_file(journal_path(host))
     return [f"delete {', '.join(found)}, which had been set aside"] if found else ["forget what had been set aside"]
 
@@ -199,8 +237,8 @@ def restore(host: Host, *, check_mode: bool) -> list[str]:
     directory = host.instance.data_directory
     if journal["phase"] == REMOVING:
         raise ReplicationError(f"{journal['moves'][0][1]} is half deleted already, so it cannot be brought back.")
-    lock = try_lock(directory)
-    if lock is None and os.path.isdir(directory):
+    lock = try_lock(host, directory)
+    if lock is None and host.files.is_folder(directory):
         raise ReplicationError(f"Another run is filling {directory} right now. Wait for its end, or stop it.")
     try:
         evidence = look_at_directory(host)
@@ -222,17 +260,16 @@ def _restore(host: Host, journal: t.Mapping[str, t.Any], lock: int | None) -> No
     if lock is not None and journal["phase"] != RESTORING:
         incoming = Incoming(host, lock)
         incoming.clear()
-        if os.path.exists(incoming.marker_path):
-            os.unlink(incoming.marker_path)
-        left = set(os.listdir(directory)) - NOT_DATA
+        host.files.forget_file(incoming.marker_path)
+        left = set(host.files.list_names(directory)) - NOT_DATA
         if left:
             raise ReplicationError(f"{directory} holds {', '.join(sorted(left)[:3])}. Nothing was brought back.")
-        os.rmdir(directory)
+        host.files.remove_folder(directory)
     _note(host, phase=RESTORING)
     # The data directory last: before it is there no server starts.
     for path, aside in reversed(journal["moves"]):
-        if os.path.lexists(aside):
-            if os.path.isdir(path) and not os.listdir(path):
-                os.rmdir(path)
-            os.rename(aside, path)
+        if host.files.lies(aside):
+            if host.files.is_folder(path) and not host.files.list_names(path):
+                host.files.remove_folder(path)
+            host.files.rename(aside, path)
     host.files.remove_file(journal_path(host))

@@ -230,8 +230,14 @@ class Job:
         try:
             replace_file(path, text, durable=True)
         except OSError:
-            # The disk may be full of what was copied so far, which is of no use to anybody.
-            shutil.rmtree(self._request["incoming"], ignore_errors=True)
+            # The disk may be full of what was copied so far, which is of no use to anybody. The links stay: they tell
+            # the next run which folders elsewhere are this copy's.
+            for entry in os.scandir(self._request["incoming"]):
+                if entry.name != "pg_tblspc" and not entry.is_symlink():
+                    if entry.is_dir():
+                        shutil.rmtree(entry.path, ignore_errors=True)
+                    else:
+                        os.unlink(entry.path)
             replace_file(path, text, durable=True)
 
     def _write_progress(self) -> None:

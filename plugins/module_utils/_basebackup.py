@@ -16,6 +16,7 @@ import os
 import time
 import typing as t
 import uuid
+from dataclasses import replace
 
 from ansible_collections.pgtandem.replication.plugins.module_utils import _job
 from ansible_collections.pgtandem.replication.plugins.module_utils._backup_command import (
@@ -126,13 +127,13 @@ class _Seeding:
     def run(self) -> dict[str, t.Any]:
         """Go on from whatever is there until the directory is a standby, or the time is over."""
         while True:
-            lock = try_lock(self._directory)
+            lock = try_lock(self._host, self._directory)
             if lock is not None:
                 try:
                     result = self._with_lock(Incoming(self._host, lock))
                 finally:
                     os.close(lock)
-            elif os.path.lexists(self._directory):
+            elif self._host.files.lies(self._directory):
                 result = self._without_lock()
             else:
                 self._prepare()
@@ -259,8 +260,7 @@ class _Seeding:
             mark_as_standby(self._host, incoming.path)
             if not self._request.manifest_checksums:
                 # It tells of the moment of the copy, and a standby changes from its first second on.
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(f"{incoming.path}/backup_manifest")
+                self._host.files.forget_file(f"{incoming.path}/backup_manifest")
         if self._token is None:
             self._actions.append(f"take over the whole copy that an earlier run left in {self._directory}")
         incoming.finish(purpose)
@@ -308,6 +308,9 @@ def seed(
 ) -> dict[str, t.Any]:
     """Make the data directory a standby of the upstream's system, unless it is one."""
     waiting = waiting or Waiting()
+    # Where a tablespace lies only the upstream says; these two the inventory says.
+    named = [request.wal_directory or "", *request.tablespace_mapping.values()]
+    host = replace(host, files=host.files.naming(named))
     way = Way([])
     if request.replace != "no" and waiting.job is None:
         way = make_way(host, request, check_mode=check_mode)

@@ -14,9 +14,7 @@ this job or the role, takes them out, whatever kept this one from doing so.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
-import tempfile
 import threading
 import time
 import typing as t
@@ -229,7 +227,7 @@ class Benchmark:
 
 def _program(host: Host) -> str:
     for program in (host.instance.program("pgbench"), host.instance.client_program("pgbench")):
-        if os.access(program, os.X_OK):
+        if host.files.may_run(program):
             return program
     raise ReplicationError(
         f"There is no pgbench in {host.instance.bin_directory}. Install it (Debian: postgresql-{host.instance.major}, "
@@ -262,10 +260,7 @@ def run_benchmark(host: Host, request: BenchmarkRequest, *, check_mode: bool) ->
     postmaster = find_postmaster(host)
     if postmaster is None:
         raise ReplicationError(f"No server runs on {host.instance.data_directory}, so there is nothing to measure.")
-    with open_database(host, request.login, postmaster) as database, tempfile.TemporaryDirectory(
-        prefix="pgtandem-"
-    ) as folder:
-        os.chmod(folder, 0o755)
+    with open_database(host, request.login, postmaster) as database, host.files.scratch() as folder:
         if not supports(database.version, "sender_lag"):
             raise ReplicationError("The benchmark needs PostgreSQL 10 or newer, which measures the lag of standbys.")
         if database.value("SELECT pg_is_in_recovery()"):

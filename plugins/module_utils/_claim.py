@@ -16,6 +16,14 @@ import typing as t
 from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import CLAIM
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.folders import FileRefused
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.state_file import (
+    LIMIT,
+    StateFile,
+    is_number,
+    is_whole,
+    like,
+)
 
 
 class Claim(t.NamedTuple):
@@ -24,6 +32,17 @@ class Claim(t.NamedTuple):
     target: str
     timeline: int
     system_identifier: str
+
+
+CLAIM_FILE = StateFile(
+    "whom a run was about to promote",
+    {
+        "target": like(r"[A-Za-z0-9_.:\[\]-]{1,255}"),
+        "timeline": is_whole,
+        "system_identifier": like(r"\d{1,20}"),
+        "since": is_number,
+    },
+)
 
 
 def conflict(claim: Claim, noted: t.Mapping[str, t.Any]) -> bool:
@@ -40,9 +59,9 @@ def conflict(claim: Claim, noted: t.Mapping[str, t.Any]) -> bool:
 def read_claim(host: Host) -> dict[str, t.Any] | None:
     """Whose promotion was noted last on this host, away from which timeline."""
     try:
-        noted = json.loads(host.files.read_text(f"{host.instance.data_directory}{CLAIM}") or "{}")
-        return {"target": str(noted["target"]), "timeline": int(noted["timeline"])}
-    except (PermissionError, ValueError, TypeError, KeyError):
+        noted = CLAIM_FILE.read(host.files, f"{host.instance.data_directory}{CLAIM}")
+        return {"target": noted["target"], "timeline": noted["timeline"]}
+    except (PermissionError, FileRefused, KeyError):
         return None
 
 
@@ -50,17 +69,14 @@ def make_claim(host: Host, claim: Claim, *, check_mode: bool) -> dict[str, t.Any
     """Note the claim beside the data directory, unless another one stands there."""
     path = f"{host.instance.data_directory}{CLAIM}"
     wanted = dict(claim._asdict())
-    if check_mode and not os.path.exists(path):
+    if check_mode and not host.files.exists(path):
         return {"changed": True, "path": path}
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "r+", encoding="utf-8") as stream:
+    if not host.files.lies(path):
+        host.files.write_text(path, "", mode=0o600, follow=False)
+    with os.fdopen(host.files.open_file(path, os.O_RDWR), "r+", encoding="utf-8") as stream:
         # Two runs at once: the second one reads what the first one wrote.
         fcntl.flock(stream, fcntl.LOCK_EX)
-        try:
-            noted = json.loads(stream.read() or "{}")
-        except ValueError:
-            # Whoever wrote it lost its host while it did, and has claimed nothing.
-            noted = {}
+        noted = CLAIM_FILE.parse(stream.read(LIMIT), path)
         if conflict(claim, noted):
             since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(noted.get("since", 0)))
             raise ReplicationError(
@@ -71,10 +87,10 @@ def make_claim(host: Host, claim: Claim, *, check_mode: bool) -> dict[str, t.Any
             )
         changed = {name: noted.get(name) for name in wanted} != wanted
         if changed and not check_mode:
-            stream.seek(0)
-            stream.truncate()
-            json.dump(dict(wanted, since=time.time()), stream, sort_keys=True)
-            stream.flush()
+            # A host that is lost meanwhile leaves spaces, which claim nothing.
+            text = json.dumps(dict(wanted, since=time.time()), sort_keys=True) + "\n"
+            os.ftruncate(stream.fileno(), 0)
+            os.pwrite(stream.fileno(), text.encode(), 0)
             os.fsync(stream.fileno())
             host.files.sync_folder(os.path.dirname(path))
     return {"changed": changed, "path": path}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._conf import (
@@ -102,15 +101,11 @@ def judge_settings(host: Host, values: t.Mapping[str, str]) -> None:
 
     C(postgres -C) reads a configuration file and ends. Its errors name the parameter and its range.
     """
-    with tempfile.TemporaryDirectory(prefix="pgtandem-") as folder:
-        os.chmod(folder, 0o755)
+    with host.files.scratch() as folder:
         path = f"{folder}/postgresql.conf"
-        with open(path, "w", encoding="utf-8") as stream:
-            # A connection string says nothing about ranges and does not have to lie in a file others can read.
-            stream.write(
-                render_settings({name: value for name, value in values.items() if name != "primary_conninfo"}, ())
-            )
-        os.chmod(path, 0o644)
+        # A connection string says nothing about ranges.
+        judged = {name: value for name, value in values.items() if name != "primary_conninfo"}
+        host.files.write_text(path, render_settings(judged, ()), mode=0o600, durable=False)
         answer = host.runner.run(
             [host.instance.program("postgres"), "-C", "max_connections", "-D", folder],
             user=host.instance.os_user,

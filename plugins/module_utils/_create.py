@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import time
 import typing as t
 
@@ -71,7 +70,7 @@ def create_cluster(host: Host, *, superuser: str, options: t.Sequence[str]) -> b
                 )
                 if instance.config_directory != instance.data_directory:
                     for name in _CONFIGURATION_FILES:
-                        os.unlink(f"{incoming.path}/{name}")
+                        host.files.remove_file(f"{incoming.path}/{name}", durable=False)
         incoming.finish(_PURPOSE)
         if with_configuration:
             _finish_configuration(host)
@@ -83,7 +82,7 @@ def lacks_configuration(host: Host) -> bool:
     instance = host.instance
     if instance.layout != "debian":
         return False
-    return not os.path.exists(instance.main_file) or os.path.exists(f"{instance.config_directory}/{CREATING}")
+    return not host.files.exists(instance.main_file) or host.files.exists(f"{instance.config_directory}/{CREATING}")
 
 
 def create_configuration(host: Host) -> None:
@@ -99,7 +98,7 @@ def create_configuration(host: Host) -> None:
         scratch = _scratch(host)
         _begin_configuration(host)
         _pg_createcluster(host, scratch, ["--no-sync"], keep_open=[lock])
-        shutil.rmtree(scratch)
+        host.files.remove_tree(scratch)
         _finish_configuration(host)
 
 
@@ -112,9 +111,9 @@ def _configuring(host: Host) -> t.Iterator[int]:
     folder = os.path.dirname(host.instance.config_directory)
     deadline = time.monotonic() + _PATIENCE
     while True:
-        if not os.path.isdir(folder):
+        if not host.files.is_folder(folder):
             host.files.make_folder(folder, mode=0o755)
-        lock = try_lock(folder)
+        lock = try_lock(host, folder)
         if lock is not None:
             break
         if time.monotonic() > deadline:
@@ -136,9 +135,9 @@ def _scratch(host: Host) -> str:
 def _begin_configuration(host: Host) -> None:
     """Remove what an earlier run left half made, and mark the folder as ours until it is whole."""
     folder = host.instance.config_directory
-    if os.path.exists(f"{folder}/{CREATING}"):
-        shutil.rmtree(folder)
-        shutil.rmtree(_scratch(host), ignore_errors=True)
+    if host.files.lies(f"{folder}/{CREATING}"):
+        host.files.remove_tree(folder)
+        host.files.remove_tree(_scratch(host))
     # A host that died while the mark was written has a file beside it, which writing it again removes.
     theirs = [name for name in host.files.list_names(folder) if not name.startswith(f".{CREATING}.")]
     if theirs:
@@ -167,6 +166,8 @@ def _pg_createcluster(host: Host, directory: str, options: t.Sequence[str], *, k
             "--",
             *options,
         ],
+        # As root it would follow links that the account exchanges meanwhile.
+        user=instance.os_user,
         environment=_LOCALE,
         keep_open=keep_open,
     )

@@ -221,7 +221,7 @@ def _settings(host: Host, request: DemoteRequest) -> list[FileChange]:
 def _write(host: Host, changes: t.Iterable[FileChange]) -> None:
     for change in changes:
         folder = os.path.dirname(change.path)
-        if not os.path.isdir(folder):
+        if not host.files.is_folder(folder):
             host.files.make_folder(folder, mode=0o755)
         host.files.write_text(change.path, change.after, mode=change.mode)
 
@@ -367,7 +367,7 @@ def _step_down(
             raise _refused(error.message) from error
         # From here on there is no way back but a promotion.
         stopped_at = time.time()
-        os.kill(pid, signal.SIGINT)
+        host.files.signal(pid, signal.SIGINT)
         ended = _await_exit(host, pid, request.timeout)
         ended_at = time.time()
         if not ended:

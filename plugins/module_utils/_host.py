@@ -87,6 +87,12 @@ def look_at_host(options: InstanceOptions, runner: Runner, files: Files) -> Host
         if files.exists(f"{configuration}/{CREATING}"):
             # A run was killed while it made this configuration, which names the scratch directory until the end.
             said = None
+        if said and not said.value.isprintable() and not options.data_directory:
+            # The account may have written it, and it would get into a unit of root's.
+            raise ReplicationError(
+                f"{main} names a data directory with a control character in it ({said.value!r}). Correct that file, or "
+                "set pgtandem_data_directory."
+            )
         facts = replace(facts, configured_data_directory=said.value if said else None)
     return Host(resolve(options, facts), facts, runner, files.naming(_named(options, facts)))
 

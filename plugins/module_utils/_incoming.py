@@ -16,14 +16,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import re
-import shutil
 import time
 import typing as t
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._backup_job import COPIED, FILLING
+from ansible_collections.pgtandem.replication.plugins.module_utils._backup_job import COPIED, FAILED, FILLING
 from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import (
     INCOMING,
     INCOMING_MARKER,
@@ -36,6 +34,20 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._data_directo
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import look_at_directory
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.state_file import (
+    StateFile,
+    dict_of,
+    is_flag,
+    is_line,
+    is_number,
+    is_path,
+    is_text,
+    is_whole,
+    like,
+    list_of,
+    one_of,
+    or_none,
+)
 
 #: Everything has arrived and is being moved up.
 WHOLE = "whole"
@@ -46,6 +58,25 @@ _LAST = ("PG_VERSION", "global")
 #: What a base backup puts into the folder of a tablespace or of the WAL; nothing else is cleared there.
 _OURS_ELSEWHERE = re.compile(
     r"^(PG_[0-9.]+_\d+|[0-9A-F]{24}(\.partial|\.tmp)?|[0-9A-F]{8}\.history(\.tmp)?|archive_status|summaries)$"
+)
+
+
+MARKER_FILE = StateFile(
+    "what a data directory is filled with",
+    {
+        "phase": one_of(FILLING, COPIED, FAILED, WHOLE, CLEARING),
+        "purpose": is_line,
+        "started": is_number,
+        "ended": is_number,
+        "copied": is_whole,
+        "message": or_none(is_text),
+        "elsewhere": list_of(dict_of(path=is_path, existed=is_flag)),
+        "job": like("[0-9a-f]{12}"),
+        # The one pattern that _job makes: anything else is not ours to stop.
+        "unit": or_none(like(r"pgtandem-basebackup-\d{1,5}-\d{1,12}\.scope")),
+        "upstream": is_line,
+        "system_identifier": or_none(like(r"\d{1,20}")),
+    },
 )
 
 
@@ -73,7 +104,7 @@ class Incoming:
         self.marker_path = f"{self._directory}/{INCOMING_MARKER}"
 
     def _write_marker(self, content: t.Mapping[str, t.Any]) -> None:
-        self._host.files.write_text(self.marker_path, json.dumps(content, sort_keys=True) + "\n", mode=0o600)
+        MARKER_FILE.write(self._host.files, self.marker_path, content)
 
     def marker(self) -> dict[str, t.Any]:
         """What is on disk about the filling, empty where there is nothing."""
@@ -125,11 +156,9 @@ class Incoming:
 
     def clear(self) -> None:
         """Remove what an earlier filling left; the marker stays until the next one begins or nothing is left to do."""
-        for place in self.marker().get("elsewhere", ()):
-            self._clear_elsewhere(Elsewhere(place["path"], place["existed"]))
+        self._clear_all_elsewhere(self.path)
         for path in (self.path, self.folder):
-            if os.path.lexists(path):
-                shutil.rmtree(path)
+            self._host.files.remove_tree(path)
 
     def clear_everything(self, elsewhere: t.Sequence[str] = ()) -> None:
         """Delete a whole data directory that the user named, to make room for its copy. Safe to repeat."""
@@ -137,31 +166,29 @@ class Incoming:
             places = [{"path": path, "existed": True} for path in elsewhere]
             self._write_marker({"phase": CLEARING, "started": time.time(), "elsewhere": places})
         control = f"{self._directory}/global/pg_control"
-        if os.path.exists(control):
+        if self._host.files.lies(control):
             # First, since without it no server starts on what is left.
             self._host.files.remove_file(control)
-        for place in self.marker()["elsewhere"]:
-            self._clear_elsewhere(Elsewhere(place["path"], place["existed"]))
-        for name in set(os.listdir(self._directory)) - {INCOMING_MARKER} - NOT_DATA:
-            path = f"{self._directory}/{name}"
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path)
-            else:
-                os.unlink(path)
+        self._clear_all_elsewhere(self._directory)
+        self._host.files.remove_entries(self._directory, but={INCOMING_MARKER} | NOT_DATA)
 
-    def _clear_elsewhere(self, place: Elsewhere) -> None:
-        if not os.path.isdir(place.path) or os.path.islink(place.path):
+    def _clear_all_elsewhere(self, cluster: str) -> None:
+        """Clear the folders outside that are noted and to which this very cluster's own links lead; they go after."""
+        linked = linked_folders(self._host, cluster)
+        for place in self.marker().get("elsewhere", ()):
+            self._clear_elsewhere(
+                Elsewhere(place["path"], place["existed"]), whole=self._host.files.real_path(place["path"]) in linked
+            )
+
+    def _clear_elsewhere(self, place: Elsewhere, *, whole: bool) -> None:
+        files = self._host.files
+        if not files.is_folder(place.path) or files.is_link(place.path):
             return
-        for name in os.listdir(place.path):
-            path = f"{place.path}/{name}"
-            if not _OURS_ELSEWHERE.match(name):
-                continue
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path)
-            else:
-                os.unlink(path)
-        if not place.existed and not os.listdir(place.path):
-            os.rmdir(place.path)
+        if whole:
+            strange = {name for name in files.list_names(place.path) if not _OURS_ELSEWHERE.match(name)}
+            files.remove_entries(place.path, but=strange)
+        if not place.existed and not files.list_names(place.path):
+            files.remove_folder(place.path)
 
     def finish(self, purpose: str) -> None:
         """Move the whole cluster up. Safe to repeat from any point."""
@@ -176,34 +203,35 @@ class Incoming:
             )
         self._write_marker(dict(self.marker(), phase=WHOLE, purpose=purpose))
         for name in [name for name in names if name not in _LAST] + [name for name in _LAST if name in names]:
-            os.rename(f"{self.path}/{name}", f"{self._directory}/{name}")
+            self._host.files.rename(f"{self.path}/{name}", f"{self._directory}/{name}")
         self._host.files.sync_folder(self._directory)
         for path in (self.path, self.folder):
-            if os.path.isdir(path):
-                shutil.rmtree(path)
+            self._host.files.remove_tree(path)
         self._host.files.remove_file(self.marker_path)
 
 
+def linked_folders(host: Host, cluster: str) -> list[str]:
+    """The folders outside to which a cluster's links lead: its WAL's and its tablespaces'."""
+    links = [f"{cluster}/{name}" for name in ("pg_wal", "pg_xlog")]
+    links += [f"{cluster}/pg_tblspc/{name}" for name in host.files.list_names(f"{cluster}/pg_tblspc")]
+    return [host.files.real_path(link) for link in links if host.files.is_link(link)]
+
+
 def read_marker(host: Host) -> dict[str, t.Any]:
-    """The marker of a data directory, empty where there is none or it is damaged."""
-    text = host.files.read_text(f"{host.instance.data_directory}/{INCOMING_MARKER}")
-    try:
-        found = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+    """The marker of a data directory, empty where there is none."""
+    return MARKER_FILE.read(host.files, f"{host.instance.data_directory}/{INCOMING_MARKER}")
 
 
-def try_lock(directory: str) -> int | None:
+def try_lock(host: Host, directory: str) -> int | None:
     """The lock of a data directory, None while somebody else has it or there is no directory. Close it to end it."""
     try:
-        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        lock = host.files.open_folder(directory)
     except FileNotFoundError:
         return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Whoever had it may have set that directory aside.
-        same = os.path.isdir(directory) and os.path.samestat(os.fstat(lock), os.stat(directory))
+        same = host.files.is_same(lock, directory)
     except BlockingIOError:
         os.close(lock)
         return None
@@ -220,9 +248,9 @@ def try_lock(directory: str) -> int | None:
 def filling(host: Host) -> t.Iterator[Incoming]:
     """Take the lock of a data directory that may be filled: absent, empty, or holding what we left half done."""
     directory = host.instance.data_directory
-    if not os.path.lexists(directory):
+    if not host.files.lies(directory):
         host.files.make_folder(directory, mode=0o700)
-    lock = try_lock(directory)
+    lock = try_lock(host, directory)
     if lock is None:
         raise ReplicationError(
             f"Another run is filling {directory} right now (it holds the lock on that directory). "
@@ -245,7 +273,7 @@ def filling(host: Host) -> t.Iterator[Incoming]:
 @contextlib.contextmanager
 def alone(host: Host, *, timeout: int) -> t.Iterator[None]:
     """Wait until no other run configures or starts this instance, and let none begin until the end."""
-    lock = os.open(host.instance.data_directory, os.O_RDONLY | os.O_DIRECTORY)
+    lock = host.files.open_folder(host.instance.data_directory)
     try:
         deadline = time.monotonic() + timeout
         while True:

@@ -252,7 +252,7 @@ def _has_replayed(host: Host, request: InstanceRequest) -> bool:
 
 def _check_running_port(host: Host) -> None:
     postmaster = find_postmaster(host)
-    managed = os.path.exists(host.instance.settings_file)
+    managed = host.files.exists(host.instance.settings_file)
     if postmaster is not None and postmaster.port != host.instance.port and not managed:
         raise ReplicationError(
             f"The server of {host.instance.data_directory} listens on port {postmaster.port}, and the inventory says "
@@ -295,7 +295,7 @@ def _write(host: Host, change: FileChange) -> None:
         _tls_files.write(host, change)
         return
     folder = os.path.dirname(change.path)
-    if not os.path.isdir(folder):
+    if not host.files.is_folder(folder):
         host.files.make_folder(folder, mode=0o755)
     host.files.write_text(change.path, change.after, mode=change.mode)
 
@@ -374,10 +374,11 @@ def _recovery_conf_waits(host: Host) -> bool:
         return False
     pid_file = f"{instance.data_directory}/postmaster.pid"
     recovery = f"{instance.data_directory}/recovery.conf"
-    if not (os.path.exists(pid_file) and os.path.exists(recovery)):
+    written = host.files.stat(recovery)
+    if written is None or not host.files.exists(pid_file):
         return False
     started = int((host.files.read_text(pid_file) or "").splitlines()[2])
-    return os.stat(recovery).st_mtime > started + 1
+    return written.st_mtime > started + 1
 
 
 def _open_when_up(host: Host, login: Login, timeout: int) -> Database | None:

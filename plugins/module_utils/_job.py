@@ -23,12 +23,34 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._host import 
 from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import Incoming
 from ansible_collections.pgtandem.replication.plugins.module_utils._processes import Process, processes_with_open
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import account
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.state_file import (
+    StateFile,
+    is_line,
+    is_number,
+    is_whole,
+    or_none,
+)
 
 #: Where a Python may be that the account of PostgreSQL can run, where Ansible's own is closed to it.
 _PYTHONS = ("/usr/bin/python3", "/usr/libexec/platform-python", "/usr/local/bin/python3")
 
 #: Seconds from one look at a copy without a keeper to the one that decides.
 _SECOND_LOOK = 0.5
+
+
+PROGRESS_FILE = StateFile(
+    "how far a base backup is",
+    {
+        "phase": is_line,
+        "done": is_whole,
+        "total": or_none(is_whole),
+        "rate": or_none(is_number),
+        "started": is_number,
+        "since": is_number,
+        "updated": is_number,
+        "pid": is_whole,
+    },
+)
 
 
 class Step(t.NamedTuple):
@@ -46,7 +68,7 @@ def _source() -> str:
 
 def _python(host: Host) -> str:
     for candidate in (sys.executable, *_PYTHONS):
-        if not candidate or not os.path.exists(candidate):
+        if not candidate or not host.files.may_run(candidate):
             continue
         with contextlib.suppress(OSError, CommandFailed):
             host.runner.run([candidate, "-c", "import json, select, subprocess"], user=host.instance.os_user)
@@ -70,7 +92,9 @@ def unit_name(host: Host) -> str | None:
 
 def forget_unit(host: Host, unit: str | None) -> None:
     """Take away the unit of a job that has ended: with cgroups v1 systemd may not see that it is empty."""
-    if unit and host.facts.is_root and host.facts.has_systemd:
+    # The name is read from a file of the account's, which may name another instance's.
+    ours = bool(unit) and str(unit).startswith(f"pgtandem-basebackup-{host.instance.port}-")
+    if unit and ours and host.facts.is_root and host.facts.has_systemd:
         host.runner.run(["systemctl", "stop", unit], check=False)
 
 
@@ -128,11 +152,7 @@ def passfile_of(incoming: Incoming) -> str:
 
 def read_progress(host: Host) -> dict[str, t.Any] | None:
     """How far the job is, by its own word; None before it has said anything."""
-    text = host.files.read_text(f"{host.instance.data_directory}/{JOB}/{_backup_job.PROGRESS}")
-    try:
-        return t.cast("dict[str, t.Any]", json.loads(text)) if text else None
-    except ValueError:
-        return None
+    return PROGRESS_FILE.read(host.files, f"{host.instance.data_directory}/{JOB}/{_backup_job.PROGRESS}") or None
 
 
 class Alive(t.NamedTuple):
@@ -167,6 +187,5 @@ def kill_orphans(host: Host) -> bool:
         return False
     orphans = set(before.programs) & set(alive.programs)
     for process in orphans:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)
+        host.files.signal(process.pid, signal.SIGKILL)
     return bool(orphans)

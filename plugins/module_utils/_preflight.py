@@ -26,7 +26,6 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._errors impor
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import Elsewhere
 from ansible_collections.pgtandem.replication.plugins.module_utils._login_advice import login_advice
-from ansible_collections.pgtandem.replication.plugins.module_utils._runner import account
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import require_free_port
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
     client_serves,
@@ -106,22 +105,23 @@ def _begun(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _nearest(path: str) -> str:
+def _nearest(host: Host, path: str) -> str:
     """The folder itself, or the lowest above it that is there."""
-    while not os.path.isdir(path):
+    while not host.files.is_folder(path) and path != "/":
         path = os.path.dirname(path) or "/"
     return path
 
 
-def room_problems(request: BaseBackupRequest, places: t.Sequence[Place]) -> list[str]:
+def room_problems(host: Host, request: BaseBackupRequest, places: t.Sequence[Place]) -> list[str]:
     """Where there is not enough room for the copy, as clauses."""
     together: dict[int, list[Place]] = {}
     for place in places:
-        together.setdefault(os.stat(_nearest(place.path)).st_dev, []).append(place)
+        near = t.cast(os.stat_result, host.files.stat(_nearest(host, place.path)))
+        together.setdefault(near.st_dev, []).append(place)
     problems = []
     for members in together.values():
         needed = sum(place.bytes for place in members)
-        found = os.statvfs(_nearest(members[0].path))
+        found = host.files.room(_nearest(host, members[0].path))
         free = found.f_bavail * found.f_frsize
         if needed > free:
             shown = ", ".join(
@@ -131,8 +131,8 @@ def room_problems(request: BaseBackupRequest, places: t.Sequence[Place]) -> list
     return problems
 
 
-def _check_space(request: BaseBackupRequest, places: t.Sequence[Place]) -> None:
-    problems = room_problems(request, places)
+def _check_space(host: Host, request: BaseBackupRequest, places: t.Sequence[Place]) -> None:
+    problems = room_problems(host, request, places)
     if problems:
         raise ReplicationError(
             f"There is not enough room on this host: {'; '.join(problems)}. Make room, or name other folders "
@@ -142,7 +142,7 @@ def _check_space(request: BaseBackupRequest, places: t.Sequence[Place]) -> None:
 
 
 def _check_elsewhere(host: Host, places: t.Sequence[Place], leaving: t.Container[str] = ()) -> tuple[Elsewhere, ...]:
-    directory = os.path.realpath(host.instance.data_directory)
+    directory, files = host.files.real_path(host.instance.data_directory), host.files
     found = []
     for place in places:
         path = place.path
@@ -150,14 +150,14 @@ def _check_elsewhere(host: Host, places: t.Sequence[Place], leaving: t.Container
             continue
         if not os.path.isabs(path):
             raise ReplicationError(f"{_begun(place.what)} needs an absolute path, not {path!r}.")
-        if (os.path.realpath(path) + "/").startswith(directory + "/"):
+        if (files.real_path(path) + "/").startswith(directory + "/"):
             raise ReplicationError(
                 f"{_begun(place.what)} {path} lies inside the data directory {directory}; name a folder outside."
             )
-        if os.path.lexists(path) and not os.path.isdir(path):
+        if files.lies(path) and not files.is_folder(path):
             raise ReplicationError(f"{_begun(place.what)} {path} is not a folder. Nothing was copied.")
-        entries = set(os.listdir(path)) - NOT_DATA if os.path.isdir(path) else set()
-        if entries and os.path.realpath(path) not in leaving:
+        entries = set(files.list_names(path)) - NOT_DATA
+        if entries and files.real_path(path) not in leaving:
             advice = "Empty it yourself if nothing in it counts, or name another folder"
             if place.what.startswith("tablespace"):
                 advice += " in pgtandem_basebackup.tablespace_mapping, from its place on the upstream to one here"
@@ -165,7 +165,7 @@ def _check_elsewhere(host: Host, places: t.Sequence[Place], leaving: t.Container
                 f"{_begun(place.what)} is to lie in {path}, which is not empty "
                 f"({', '.join(sorted(entries)[:3])}). {advice}. Nothing was copied."
             )
-        found.append(Elsewhere(path, os.path.isdir(path)))
+        found.append(Elsewhere(path, files.is_folder(path)))
     paths = [place.path for place in found]
     for path in paths:
         if paths.count(path) > 1:
@@ -174,21 +174,28 @@ def _check_elsewhere(host: Host, places: t.Sequence[Place], leaving: t.Container
 
 
 def _check_writable(host: Host, places: t.Sequence[Place]) -> None:
-    user = host.instance.os_user
-    entry = account(user)
+    """See that the account can fill each folder. Root makes one, or gives an empty one away, only where it is safe."""
+    user, files = host.instance.os_user, host.files
     for place in places:
-        near = _nearest(place.path)
-        if os.geteuid() == 0:
-            owned = os.stat(near).st_uid in (entry.pw_uid, 0)
-            if near == place.path and not owned:
+        if os.geteuid() != 0:
+            near = _nearest(host, place.path)
+            if not files.may_take(near):
                 raise ReplicationError(
-                    f"{_begun(place.what)} {near} belongs to another account than {user}, which PostgreSQL runs "
-                    f"as. Give it to {user} (chown), or name another folder. Nothing was copied."
+                    f"This task's account may not write {place.what} into {near}. Set become: true, or give that "
+                    f"folder to {user}. Nothing was copied."
                 )
-        elif not os.access(near, os.W_OK | os.X_OK):
+        elif files.is_folder(place.path) and not files.may_take(place.path):
             raise ReplicationError(
-                f"This task's account may not write {place.what} into {near}. Set become: true, or give that folder "
-                f"to {user}. Nothing was copied."
+                f"{_begun(place.what)} {place.path} does not belong to {user}, which PostgreSQL runs as. Give it to "
+                f"{user} (chown), or name another folder. Nothing was copied."
+            )
+        elif not files.is_folder(place.path) and not files.may_make(place.path):
+            advice = f"Make it, give it to {user}"
+            if place.what.startswith("tablespace"):
+                advice += f", or name it in pgtandem_basebackup.tablespace_mapping ({place.path}: {place.path})"
+            raise ReplicationError(
+                f"{_begun(place.what)} {place.path} is not there, {user} may not make it, and root makes only what the "
+                f"inventory names, in folders of its own. {advice}. Nothing was copied."
             )
 
 
@@ -309,13 +316,13 @@ def _check_versions(host: Host, request: BaseBackupRequest, upstream: Identity) 
         )
     for name in ("pg_basebackup", *(["pg_verifybackup", "pg_waldump"] if request.verify else [])):
         program = host.instance.client_program(name)
-        if not os.access(program, os.X_OK):
+        if not host.files.may_run(program):
             raise ReplicationError(
                 f"There is no {program} on this host. Install PostgreSQL's client programs, or name the folder that "
                 "has them in pgtandem_client_bin_directory."
             )
     program = host.instance.client_program("pg_basebackup")
-    client = parse_program_version(host.runner.run([program, "--version"]).stdout)
+    client = parse_program_version(host.runner.run([program, "--version"], user=host.files.program_owner()).stdout)
     if not client_serves(client=client, server=upstream.version):
         raise ReplicationError(
             f"{program} is of PostgreSQL {major_text(client)} and cannot copy a newer server "
@@ -340,7 +347,7 @@ def preflight_of_replacing(
     places = places_of(request, host.instance.data_directory)
     _check_elsewhere(host, places, leaving)
     _check_writable(host, places)
-    return room_problems(request, places)
+    return room_problems(host, request, places)
 
 
 def preflight(host: Host, request: BaseBackupRequest, *, again: bool = False, slot: bool = True) -> Ready:
@@ -358,5 +365,5 @@ def preflight(host: Host, request: BaseBackupRequest, *, again: bool = False, sl
     places = places_of(request, host.instance.data_directory)
     elsewhere = _check_elsewhere(host, places)
     _check_writable(host, places)
-    _check_space(request, places)
+    _check_space(host, request, places)
     return Ready(upstream, client, elsewhere)

@@ -7,8 +7,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 import time
 import typing as t
@@ -231,7 +229,7 @@ def trigger(host: Host, database: Database) -> None:
     if postmaster is None:
         raise ReplicationError(f"The server of {host.instance.data_directory} has stopped. Nothing was promoted.")
     host.files.write_text(f"{host.instance.data_directory}/promote", "", mode=0o600, durable=False)
-    os.kill(postmaster.pid, signal.SIGUSR1)
+    host.files.signal(postmaster.pid, signal.SIGUSR1)
 
 
 def promote_server(host: Host, database: Database, timeout: float) -> None:
@@ -260,10 +258,7 @@ def promote_server(host: Host, database: Database, timeout: float) -> None:
             asked = now
         time.sleep(TICK)
     # What asked for it again may have come too late to be taken up; the server removes it only when it starts.
-    path = f"{host.instance.data_directory}/promote"
-    if os.path.exists(path):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+    host.files.forget_file(f"{host.instance.data_directory}/promote")
 
 
 def described_promotion(host: Host, database: Database) -> dict[str, t.Any]:

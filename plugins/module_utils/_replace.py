@@ -9,7 +9,6 @@ tried before, while the old directory is still there and its standby may still s
 from __future__ import annotations
 
 import os
-import shutil
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._aside import (
@@ -69,7 +68,7 @@ def make_way(host: Host, request: BaseBackupRequest, *, check_mode: bool) -> Way
     if journal and not journal["proven"] and classify(evidence) is DirectoryState.STANDBY:
         # An earlier run came as far as the new copy; what is set aside waits for its proof.
         return Way([])
-    lock = try_lock(host.instance.data_directory)
+    lock = try_lock(host, host.instance.data_directory)
     if lock is None:
         raise ReplicationError(
             f"Another run is at work on {host.instance.data_directory} (it holds the lock on that directory). Wait for "
@@ -102,8 +101,8 @@ def _make_way(
         if not check_mode:
             raise
         room = []
-    against = why_not(moves) or ("; ".join(room) if room else None)
-    amount = shown_bytes(bytes_in(moves))
+    against = why_not(host, moves) or ("; ".join(room) if room else None)
+    amount = shown_bytes(bytes_in(host, moves))
     actions = []
     if evidence.running_pid is not None:
         actions.append("stop the server")
@@ -131,10 +130,10 @@ def _make_way(
         control = evidence.control
         set_aside(host, moves, system_identifier=control.system_identifier if control else None)
     else:
-        directory = os.path.realpath(host.instance.data_directory)
+        directory = host.files.real_path(host.instance.data_directory)
         folders = [move.path for move in moves[1:] if not move.path.endswith(REWIND_FOLDER)]
         Incoming(host, lock).clear_everything([path for path in folders if path != directory])
-        shutil.rmtree(f"{host.instance.data_directory}{REWIND_FOLDER}", ignore_errors=True)
+        host.files.remove_tree(f"{host.instance.data_directory}{REWIND_FOLDER}")
     return Way(actions, stopped=evidence.running_pid is not None)
 
 

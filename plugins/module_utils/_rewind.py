@@ -178,7 +178,7 @@ def _target_of(host: Host, evidence: DirectoryEvidence, *, is_standby: bool) -> 
 
 def _program(host: Host) -> str | None:
     for path in (host.instance.program("pg_rewind"), host.instance.client_program("pg_rewind")):
-        if os.access(path, os.X_OK):
+        if host.files.may_run(path):
             return path
     return None
 
@@ -188,7 +188,10 @@ def _has_program(host: Host) -> bool:
     program = _program(host)
     if program is None:
         return False
-    return same_major(parse_program_version(host.runner.run([program, "--version"]).stdout), host.instance.version)
+    return same_major(
+        parse_program_version(host.runner.run([program, "--version"], user=host.files.program_owner()).stdout),
+        host.instance.version,
+    )
 
 
 def rewind_command(program: str, request: RewindRequest, *, directory: str, passfile: str, version: int) -> list[str]:
@@ -258,10 +261,10 @@ class _Rewind:
     def _lock(self) -> int:
         deadline = time.monotonic() + self._request.timeout
         while True:
-            lock = try_lock(self._directory)
+            lock = try_lock(self._host, self._directory)
             if lock is not None:
                 return lock
-            if not os.path.isdir(self._directory):
+            if not self._host.files.is_folder(self._directory):
                 self._look()
             if time.monotonic() > deadline:
                 raise ReplicationError(
@@ -374,7 +377,7 @@ class _Rewind:
         words = [host.instance.program("pg_ctl"), "-D", self._directory, "-w", "-t", str(self._request.timeout), "-s"]
         options = " ".join(f"-c {name}='{value}'" for name, value in (text.split("=", 1) for text in settings))
         log = host.instance.log_file
-        if not os.path.exists(log):
+        if not host.files.exists(log):
             host.files.write_text(log, "", mode=0o600)
         try:
             host.runner.run(words + ["-l", log, "-o", options, "start"], user=host.instance.os_user)
@@ -398,9 +401,8 @@ class _Rewind:
                 [*self._command(passfile), "--dry-run", "--progress"], word=NEED_TO_COPY, user=owner
             )
         finally:
-            if os.path.exists(passfile):
-                os.unlink(passfile)
-            os.rmdir(folder)
+            self._host.files.forget_file(passfile)
+            self._host.files.remove_folder(folder)
         if done.status != 0:
             return Decision(Way.COPY, decision.why, (explained(_errors_of(done.stdout)),))
         if "no rewind required" in done.stdout:

@@ -13,17 +13,14 @@ long as it is there the directory counts as half rewound. The directory's mode i
 from __future__ import annotations
 
 import errno
-import json
-import os
-import shutil
-import stat
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import REWIND_FOLDER, REWIND_STATE
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._rewind_plan import own_entries
-from ansible_collections.pgtandem.replication.plugins.module_utils._server import read_rewind_state
+from ansible_collections.pgtandem.replication.plugins.module_utils._server import REWIND_STATE_FILE, read_rewind_state
 from ansible_collections.pgtandem.replication.plugins.module_utils._standby import mark_as_standby
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.folders import FileRefused
 
 #: pg_rewind may have begun to write, and may not have come to its end.
 REWINDING = "rewinding"
@@ -46,12 +43,21 @@ class Kept:
         self.passfile = f"{self.folder}/pass"
 
     def state(self) -> dict[str, t.Any]:
-        """What is noted of a rewind that was begun, empty where none was."""
-        return read_rewind_state(self._host)
+        """What is noted of a rewind that was begun, empty where none was. Its names are a host's own, and no others."""
+        noted = read_rewind_state(self._host)
+        names = [*noted.get("files", ()), *noted.get("folders", ())]
+        complete = {"phase", "mode", "files", "folders"} <= set(noted)
+        if noted and not (complete and sorted(names) == own_entries(names)):
+            raise FileRefused(
+                f"{self.folder}/{REWIND_STATE} names files that a rewind does not put away, so it is not acted upon. "
+                "Nothing was changed. Look at it; a host that is named in pgtandem_reseed is copied anew."
+            )
+        return noted
 
     def _note(self, **facts: t.Any) -> None:
-        text = json.dumps(dict(self.state(), **facts), sort_keys=True) + "\n"
-        self._host.files.write_text(f"{self.folder}/{REWIND_STATE}", text, mode=0o600)
+        REWIND_STATE_FILE.write(
+            self._host.files, f"{self.folder}/{REWIND_STATE}", dict(read_rewind_state(self._host), **facts)
+        )
 
     def begin(self, **facts: t.Any) -> None:
         """Put away what is the host's own, then say on disk that the directory is no longer good."""
@@ -62,15 +68,16 @@ class Kept:
             return
         self._host.files.make_folder(self.folder, mode=0o700)
         # What lies here without a state is of a run that was cut short before it had moved anything.
-        shutil.rmtree(self._entries, ignore_errors=True)
+        self._host.files.remove_tree(self._entries)
         self._host.files.make_folder(self._entries, mode=0o700)
-        names = own_entries(os.listdir(self._directory))
-        folders = [name for name in names if os.path.isdir(f"{self._directory}/{name}")]
+        names = own_entries(self._host.files.list_names(self._directory))
+        folders = [name for name in names if self._host.files.is_folder(f"{self._directory}/{name}")]
         files = [name for name in names if name not in folders]
         for name in files:
-            _copy(f"{self._directory}/{name}", f"{self._entries}/{name}")
+            self._host.files.copy_file(f"{self._directory}/{name}", f"{self._entries}/{name}")
         self._host.files.sync_folder(self._entries)
-        mode = stat.S_IMODE(os.stat(self._directory).st_mode)
+        mode = self._host.files.mode(self._directory)
+        mode = mode if mode in (0o700, 0o750) else 0o700
         self._note(phase=REWINDING, mode=mode, files=files, folders=folders, **facts)
         self._block()
         self._put_folders_away()
@@ -78,22 +85,25 @@ class Kept:
     def _put_folders_away(self) -> None:
         # pg_rewind begins only when all of them are away, so what is still in its place is this host's.
         for name in self.state()["folders"]:
-            if os.path.isdir(f"{self._directory}/{name}") and not os.path.lexists(f"{self._entries}/{name}"):
+            if self._host.files.is_folder(f"{self._directory}/{name}") and not self._host.files.lies(
+                f"{self._entries}/{name}"
+            ):
                 self._move(f"{self._directory}/{name}", f"{self._entries}/{name}")
 
     def _move(self, source: str, target: str) -> None:
         try:
-            os.rename(source, target)
+            self._host.files.rename(source, target)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
             # The data directory is a mount point, so what lies beside it is on another file system.
-            _remove(f"{target}.pgtandem-copy")
-            self._host.runner.run(["cp", "-a", "--", source, f"{target}.pgtandem-copy"])
-            os.rename(f"{target}.pgtandem-copy", target)
+            self._host.files.remove_tree(f"{target}.pgtandem-copy")
+            words = ["cp", "-a", "--", source, f"{target}.pgtandem-copy"]
+            self._host.runner.run(words, user=self._host.instance.os_user)
+            self._host.files.rename(f"{target}.pgtandem-copy", target)
 
     def _block(self) -> None:
-        os.chmod(self._directory, _BLOCKED)
+        self._host.files.set_mode(self._directory, _BLOCKED)
 
     def write_passfile(self, line: str) -> None:
         """What pg_rewind logs in with."""
@@ -101,8 +111,7 @@ class Kept:
 
     def forget_passfile(self) -> None:
         """The password is on this disk no longer than it is needed."""
-        if os.path.exists(self.passfile):
-            os.unlink(self.passfile)
+        self._host.files.forget_file(self.passfile)
 
     def finish(self) -> None:
         """Bring everything back and make the directory a standby. Safe to repeat from any point."""
@@ -110,39 +119,15 @@ class Kept:
         self._note(phase=REWOUND)
         state = self.state()
         for name in state["files"]:
-            _copy(f"{self._entries}/{name}", f"{self._directory}/{name}")
+            self._host.files.copy_file(f"{self._entries}/{name}", f"{self._directory}/{name}")
         for name in state["folders"]:
-            if os.path.isdir(f"{self._entries}/{name}"):
+            if self._host.files.is_folder(f"{self._entries}/{name}"):
                 # Its place was taken by the other server's.
-                _remove(f"{self._directory}/{name}")
+                self._host.files.remove_tree(f"{self._directory}/{name}")
                 self._move(f"{self._entries}/{name}", f"{self._directory}/{name}")
         mark_as_standby(self._host, self._directory)
         self._host.files.sync_folder(self._directory)
-        os.chmod(self._directory, state["mode"])
+        self._host.files.set_mode(self._directory, state["mode"])
         # The state goes first: from here on the directory is good.
         self._host.files.remove_file(f"{self.folder}/{REWIND_STATE}")
-        shutil.rmtree(self.folder)
-
-
-def _copy(source: str, target: str) -> None:
-    """Copy one file or link with its owner and mode, whole or not at all."""
-    temporary = f"{target}.pgtandem-copy"
-    _remove(temporary)
-    shutil.copy2(source, temporary, follow_symlinks=False)
-    seen = os.lstat(source)
-    if os.geteuid() == 0:
-        os.chown(temporary, seen.st_uid, seen.st_gid, follow_symlinks=False)
-    if not os.path.islink(temporary):
-        descriptor = os.open(temporary, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    os.replace(temporary, target)
-
-
-def _remove(path: str) -> None:
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
-    elif os.path.lexists(path):
-        os.unlink(path)
+        self._host.files.remove_tree(self.folder)

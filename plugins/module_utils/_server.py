@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import time
 import typing as t
@@ -29,6 +28,26 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._processes im
     is_postmaster_of,
     listener_on,
     parse_postmaster_pid,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.folders import FileRefused
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.state_file import (
+    StateFile,
+    is_line,
+    is_name,
+    list_of,
+    one_of,
+)
+
+#: What a rewind notes: its phases are those of _rewind_kept. The modes are those with which a server starts.
+REWIND_STATE_FILE = StateFile(
+    "how far a rewind is",
+    {
+        "phase": one_of("rewinding", "rewound"),
+        "mode": lambda value: value in (0o700, 0o750),
+        "files": list_of(is_name),
+        "folders": list_of(is_name),
+        "source": is_line,
+    },
 )
 
 #: Any of these makes the server start in recovery (manual, Archive Recovery; recovery.conf before 12).
@@ -68,10 +87,10 @@ def find_postmaster(host: Host) -> Postmaster | None:
 def read_control_data(host: Host) -> ControlData | None:
     """The control file, None where there is none or no program can read it."""
     directory = host.instance.data_directory
-    if not os.path.exists(f"{directory}/global/pg_control"):
+    if not host.files.exists(f"{directory}/global/pg_control"):
         return None
     for program in (host.instance.program("pg_controldata"), host.instance.client_program("pg_controldata")):
-        if os.access(program, os.X_OK):
+        if host.files.may_run(program):
             answer = host.runner.run([program, "-D", directory], user=host.instance.os_user)
             return parse_control_data(answer.stdout)
     raise ReplicationError(
@@ -87,12 +106,12 @@ def look_at_directory(host: Host, *, control: ControlData | None = None) -> Dire
     C(control) is the control file where the running server was asked for it, which saves a process.
     """
     directory = host.instance.data_directory
-    if not os.path.lexists(directory):
+    if not host.files.lies(directory):
         return DirectoryEvidence(directory)
-    if not os.path.isdir(directory):
+    if not host.files.is_folder(directory):
         return DirectoryEvidence(directory, exists=True, is_directory=False)
     try:
-        entries = tuple(sorted(os.listdir(directory)))
+        entries = tuple(host.files.list_names(directory))
     except PermissionError:
         raise _unreadable(host) from None
     version = host.files.read_text(f"{directory}/PG_VERSION")
@@ -107,27 +126,22 @@ def look_at_directory(host: Host, *, control: ControlData | None = None) -> Dire
         signal_files=tuple(name for name in SIGNAL_FILES if name in entries),
         running_pid=postmaster.pid if postmaster else None,
         rewind_phase=str(read_rewind_state(host).get("phase") or "unknown")
-        if os.path.exists(f"{directory}{REWIND_FOLDER}/{REWIND_STATE}")
+        if host.files.lies(f"{directory}{REWIND_FOLDER}/{REWIND_STATE}")
         else None,
     )
 
 
 def read_rewind_state(host: Host) -> dict[str, t.Any]:
-    """What a rewind noted beside the data directory, empty where there is nothing or it is damaged."""
-    text = host.files.read_text(f"{host.instance.data_directory}{REWIND_FOLDER}/{REWIND_STATE}")
-    try:
-        found = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+    """What a rewind noted beside the data directory, empty where there is nothing."""
+    return REWIND_STATE_FILE.read(host.files, f"{host.instance.data_directory}{REWIND_FOLDER}/{REWIND_STATE}")
 
 
 @contextlib.contextmanager
 def alone_with_cluster(host: Host, *, timeout: float) -> t.Iterator[None]:
     """Keep other runs off a cluster that is there: two plays at once may both be about to configure and start it."""
     try:
-        descriptor = os.open(f"{host.instance.data_directory}/PG_VERSION", os.O_RDONLY)
-    except OSError:
+        descriptor = host.files.open_file(f"{host.instance.data_directory}/PG_VERSION", os.O_RDONLY)
+    except (OSError, FileRefused):
         yield
         return
     try:

@@ -201,7 +201,7 @@ class ClusterService(Service):
 
     def _ctl(self, verb: str) -> None:
         instance = self.host.instance
-        self.host.runner.run(["pg_ctlcluster", instance.major, instance.name, verb], user=None)
+        self.host.runner.run(["pg_ctlcluster", instance.major, instance.name, verb], user=instance.os_user)
 
     def start(self) -> None:
         try:
@@ -213,7 +213,9 @@ class ClusterService(Service):
 
     def stop(self) -> None:
         instance = self.host.instance
-        self.host.runner.run(["pg_ctlcluster", instance.major, instance.name, "stop", "-m", "fast"])
+        self.host.runner.run(
+            ["pg_ctlcluster", instance.major, instance.name, "stop", "-m", "fast"], user=instance.os_user
+        )
 
 
 class ProgramService(Service):

@@ -189,7 +189,7 @@ def observe(host: Host, login: Login, *, position: Position = Position.NONE, siz
     status["missing_programs"] = [
         name
         for name in SERVER_PROGRAMS + CLIENT_PROGRAMS
-        if not any(os.access(locate(name), os.X_OK) for locate in (instance.program, instance.client_program))
+        if not any(host.files.may_run(locate(name)) for locate in (instance.program, instance.client_program))
     ]
     status["data_directory"]["path"] = instance.data_directory
     try:
@@ -293,7 +293,7 @@ def _replication_rules(database: Database) -> list[dict[str, t.Any]] | None:
 def _require_same_directory(host: Host, login: Login, answer: dict[str, t.Any]) -> None:
     """An address that the user gave may lead to another server, whose rows would be told as this one's."""
     theirs, ours = (answer["settings"] or {}).get("data_directory"), host.instance.data_directory
-    if theirs and os.path.realpath(theirs) != os.path.realpath(ours):
+    if theirs and host.files.real_path(theirs) != host.files.real_path(ours):
         raise DatabaseError(
             f"The server at {login.host or login.unix_socket or 'the socket'} has the data directory {theirs}, and "
             f"this instance has {ours}. Correct login_host, login_port or data_directory."

@@ -27,6 +27,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._layout impor
     SERVER_PEM,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import account
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.folders import FileRefused
 
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
 #: Larger is no certificate.
@@ -80,7 +81,7 @@ def tls_settings(host: Host, tls: Tls | None) -> dict[str, str]:
     }
     if tls.in_place and tls.authority:
         values["ssl_ca_file"] = tls.authority
-    elif not tls.in_place and (tls.authority or os.path.exists(_path(host, AUTHORITY_PEM))):
+    elif not tls.in_place and (tls.authority or host.files.exists(_path(host, AUTHORITY_PEM))):
         values["ssl_ca_file"] = _path(host, AUTHORITY_PEM)
     return values
 
@@ -101,7 +102,7 @@ def tls_changes(host: Host, tls: Tls | None, *, check_mode: bool) -> list[FileCh
     ):
         if certificate:
             found.append(_change(host, name, certificate + key, secret=True))
-        elif wanted and not check_mode and not os.path.exists(_path(host, name)):
+        elif wanted and not check_mode and not host.files.exists(_path(host, name)):
             raise ReplicationError(
                 f"{_path(host, name)} is not there any more, and was when this run began. Run again."
             )
@@ -135,7 +136,7 @@ def is_tls_file(host: Host, change: FileChange) -> bool:
 def _judge_in_place(host: Host, tls: Tls) -> None:
     """Refuse what the server would refuse at its next start: it reads its key strictly (manual, Secure TCP/IP ...)."""
     if tls.authority:
-        text = _read(tls.authority, "authority")
+        text = _read(host, tls.authority, "authority")
         if not _CERTIFICATE.search(text):
             raise ReplicationError(f"pgtandem_tls: authority {tls.authority} holds no certificate. Correct the path.")
     pairs = [("certificate", tls.certificate, "key", tls.key)]
@@ -143,9 +144,9 @@ def _judge_in_place(host: Host, tls: Tls) -> None:
         pairs.append(("client_certificate", tls.client_certificate, "client_key", tls.client_key))
     owner = account(host.instance.os_user)
     for certificate_name, certificate, key_name, key in pairs:
-        _read(certificate, certificate_name)
-        _read(key, key_name)
-        found = os.stat(key)
+        _read(host, certificate, certificate_name)
+        _read(host, key, key_name)
+        found = t.cast(os.stat_result, host.files.stat(key))
         mode = stat.S_IMODE(found.st_mode)
         allowed = 0o640 if found.st_uid == 0 and found.st_gid == owner.pw_gid else 0o600
         if found.st_uid not in (owner.pw_uid, 0) or mode & ~allowed:
@@ -158,29 +159,36 @@ def _judge_in_place(host: Host, tls: Tls) -> None:
                 f"pgtandem_tls: {key_name} {key} belongs to root and {owner.pw_name} cannot read it. Give it to "
                 f"{owner.pw_name} with mode 0600, or to that account's group with mode 0640."
             )
-        if not _fits(certificate, key):
+        if not _fits(host, certificate, key):
             raise ReplicationError(
                 f"pgtandem_tls: {certificate_name} {certificate} does not belong to {key_name} {key}. Take the two "
                 "that were made together."
             )
 
 
-def _read(path: str, what: str) -> str:
+def _read(host: Host, path: str, what: str) -> str:
+    """As the server's account, which has to read it as well."""
+    why = "there is none"
     try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.read(_LIMIT)
+        text = host.files.read_text(path, limit=_LIMIT)
     except OSError as error:
-        raise ReplicationError(
-            f"pgtandem_tls: {what} {path} on this host cannot be read ({error.strerror}). Correct the path."
-        ) from error
+        text, why = None, f"{error.strerror} for {host.instance.os_user}"
+    if text is None:
+        raise ReplicationError(f"pgtandem_tls: {what} {path} on this host cannot be read ({why}). Correct the path.")
+    return text
 
 
-def _fits(certificate: str, key: str) -> bool:
+def _fits(host: Host, certificate: str, key: str) -> bool:
     """Whether a key is a certificate's own; a key with a passphrase is of no use to a server that starts by itself."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        context.load_cert_chain(certificate, key, password=lambda: b"")
-    except (OSError, ValueError):
+        # OpenSSL opens the files itself, so that it has to be seen first that they are files.
+        for path in (certificate, key):
+            if host.files.read_bytes(path, limit=_LIMIT) is None:
+                return False
+        with host.files.acting():
+            context.load_cert_chain(certificate, key, password=lambda: b"")
+    except (OSError, ValueError, FileRefused):
         return False
     return True
 
@@ -192,22 +200,24 @@ def look(host: Host, settings: t.Mapping[str, t.Any], client: t.Mapping[str, str
     """
     server, own = _path(host, SERVER_PEM), _path(host, CLIENT_PEM)
     placed: dict[str, t.Any] = {"server": None, "client": None, "authority": None}
-    if os.path.isdir(host.instance.tls_directory):
+    if host.files.is_folder(host.instance.tls_directory):
         placed = {
-            "server": _seen(server, server),
-            "client": _seen(own, own),
-            "authority": _seen(_path(host, AUTHORITY_PEM), ""),
+            "server": _seen(host, server, server),
+            "client": _seen(host, own, own),
+            "authority": _seen(host, _path(host, AUTHORITY_PEM), ""),
         }
     used: dict[str, t.Any] = {"server": None, "client": None, "authority": None}
     if settings.get("ssl") == "on":
         certificate, key, authority = (
             _from(host, settings.get(name)) for name in ("ssl_cert_file", "ssl_key_file", "ssl_ca_file")
         )
-        used["server"] = placed["server"] if certificate == server else _seen(certificate, key)
-        used["authority"] = placed["authority"] if authority == _path(host, AUTHORITY_PEM) else _seen(authority, "")
+        used["server"] = placed["server"] if certificate == server else _seen(host, certificate, key)
+        used["authority"] = (
+            placed["authority"] if authority == _path(host, AUTHORITY_PEM) else _seen(host, authority, "")
+        )
     if client.get("sslcert"):
         used["client"] = (
-            placed["client"] if client["sslcert"] == own else _seen(client["sslcert"], client.get("sslkey", ""))
+            placed["client"] if client["sslcert"] == own else _seen(host, client["sslcert"], client.get("sslkey", ""))
         )
     return {"placed": placed, "used": used}
 
@@ -217,15 +227,14 @@ def _from(host: Host, path: str | None) -> str:
     return os.path.join(host.instance.data_directory, path) if path else ""
 
 
-def _seen(path: str, key: str) -> dict[str, t.Any] | None:
+def _seen(host: Host, path: str, key: str) -> dict[str, t.Any] | None:
     """A file's certificates without anything else that is in it; None where there is none."""
     if not path:
         return None
     try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            found = "".join(_CERTIFICATE.findall(stream.read(_LIMIT)))
-    except OSError:
+        found = "".join(_CERTIFICATE.findall(host.files.read_text(path, limit=_LIMIT) or ""))
+    except (OSError, FileRefused):
         return None
     if not found:
         return None
-    return {"path": path, "certificate": found, "usable": _fits(path, key) if key else None}
+    return {"path": path, "certificate": found, "usable": _fits(host, path, key) if key else None}

@@ -49,6 +49,18 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._slot import 
     plan_slots,
     query_of,
 )
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.identity import become
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.state_file import (
+    StateFile,
+    is_flag,
+    is_line,
+    is_number,
+    is_text,
+    is_whole,
+    like,
+    one_of,
+    or_none,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import supports
 from ansible_collections.pgtandem.replication.plugins.module_utils._wal_record import (
     pages_for,
@@ -100,6 +112,27 @@ def checked_token(text: str) -> str:
     return text
 
 
+NOTE_FILE = StateFile(
+    "what a standby waits for",
+    {
+        "token": is_line,
+        "state": one_of(STARTING, WAITING, PROMOTING, *ENDS),
+        "pid": or_none(is_whole),
+        "started": is_number,
+        "patience": is_number,
+        "message": or_none(is_text),
+        "shown": is_flag,
+        **{name: is_number for name in ("shown_at", "proven_at", "promoted_at", "seconds")},
+        **{
+            name: or_none(like(r"[0-9A-F]{1,8}/[0-9A-F]{1,8}"))
+            for name in ("received_lsn", "replayed_lsn", "checkpoint_lsn", "switch_lsn")
+        },
+        "timeline": is_whole,
+        "previous_timeline": or_none(is_whole),
+    },
+)
+
+
 class Note:
     """The waiter's file, held open and locked by its process."""
 
@@ -120,17 +153,13 @@ def _path(host: Host) -> str:
 
 def read_note(host: Host) -> dict[str, t.Any]:
     """What the last waiter of this data directory said, empty where there was none."""
-    try:
-        found = json.loads(host.files.read_text(_path(host)) or "{}")
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+    return NOTE_FILE.read(host.files, _path(host))
 
 
 def _is_alive(host: Host) -> bool:
     """Whether a waiter holds the lock."""
     try:
-        descriptor = os.open(_path(host), os.O_RDWR | os.O_NOFOLLOW)
+        descriptor = host.files.open_file(_path(host), os.O_RDWR)
     except FileNotFoundError:
         return False
     try:
@@ -144,9 +173,9 @@ def _is_alive(host: Host) -> bool:
 
 def _open_note(host: Host) -> Note:
     path = _path(host)
-    if not os.path.exists(path):
-        host.files.write_text(path, "{}\n", mode=0o600, durable=False)
-    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    if not host.files.lies(path):
+        host.files.write_text(path, "{}\n", mode=0o600, durable=False, follow=False)
+    descriptor = host.files.open_file(path, os.O_RDWR)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -165,8 +194,7 @@ def _end(host: Host, seconds: float) -> None:
     while _is_alive(host) and time.monotonic() < deadline:
         pid = read_note(host).get("pid")
         if pid and not asked:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
+            host.files.signal(pid, signal.SIGTERM)
             asked = True
         time.sleep(0.02)
 
@@ -214,6 +242,8 @@ def _become_waiter(host: Host, request: PromoteRequest, note: Note, patience: fl
                 with contextlib.suppress(OSError):
                     os.close(number)
         os.chdir("/")
+        # For good: whoever reads in that file which process waits can then end it, and it can end nothing else.
+        become(host.files.identity())
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
             Waiter(host, request, note, patience).run()
@@ -335,9 +365,9 @@ class Waiter:
         for page in pages_for(end, self._page_size):
             name = segment_name(self._timeline, page, self._segment_size)
             path = f"{self._host.instance.data_directory}/pg_{self._names[0]}/{name}"
-            with contextlib.suppress(FileNotFoundError), open(path, "rb") as stream:
-                stream.seek(page % self._segment_size)
-                pages[page] = stream.read(self._page_size)
+            part = self._host.files.read_part(path, offset=page % self._segment_size, count=self._page_size)
+            if part is not None:
+                pages[page] = part
         record = record_before(end, pages, self._page_size)
         return record.start if record is not None and record.is_shutdown_checkpoint else None
 

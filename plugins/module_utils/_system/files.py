@@ -14,6 +14,7 @@ Reads take regular files only, up to a limit, and never wait.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import typing as t
@@ -52,7 +53,10 @@ _KINDS = {
     stat.S_IFBLK: "a device",
 }
 
-Done = t.TypeVar("Done")
+#: Where everybody may make folders.
+_SCRATCH_PLACES = ("/tmp", "/var/tmp")  # noqa: S108
+#: What root says to itself when it asks whether it would help.
+_DENIED = PermissionError(errno.EACCES, "Permission denied")
 
 
 def _shown_kind(mode: int) -> str:
@@ -155,13 +159,16 @@ class Files:
         )
 
     @contextlib.contextmanager
-    def _roots_folder(self, path: str, denied: OSError) -> t.Iterator[tuple[int, str]]:
-        """The folder of a path as root has it, and the name in it, where root may help; otherwise the refusal."""
+    def _roots_folder(self, path: str, denied: OSError, *, named: bool = True) -> t.Iterator[tuple[int, str]]:
+        """The folder of a path as root has it, and the name in it, where root may help; otherwise the refusal.
+
+        Without `named` the place need not be named: the caller sees that what is there is the account's own.
+        """
         folder, name = os.path.split(path)
         if os.geteuid() != 0 or self.owner is None:
             raise denied
         refusal = f"{self.owner} may not do this with {path} ({denied.strerror})"
-        if not self._is_named(path):
+        if named and not self._is_named(path):
             raise FileRefused(
                 f"{refusal}, and the inventory does not name that place, so root does not do it in its stead. Name it "
                 f"in the inventory, or give {folder} to {self.owner}."
@@ -174,6 +181,22 @@ class Files:
                 "name another place."
             ) from denied
         with closing(descriptor):
+            yield descriptor, name
+
+    def _is_own_folder(self, folder: int, name: str) -> bool:
+        """Whether a name in a folder is a folder of the account's, and not a link to one."""
+        try:
+            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return stat.S_ISDIR(found.st_mode) and found.st_uid == self.identity().uid
+
+    @contextlib.contextmanager
+    def _roots_folder_of_own(self, path: str, denied: OSError) -> t.Iterator[tuple[int, str]]:
+        """The folder of root in which a folder of the account lies that is not to stay as it is."""
+        with self._roots_folder(path, denied, named=False) as (descriptor, name):
+            if not self._is_named(path) and not self._is_own_folder(descriptor, name):
+                raise denied
             yield descriptor, name
 
     # --- looking ---
@@ -273,13 +296,35 @@ class Files:
         with self.acting():
             return os.path.isfile(program) and os.access(program, os.X_OK, effective_ids=True)
 
-    def may_change(self, folder: str) -> bool:
-        """Whether names in a folder can be made and removed: by the account, or by root in a place of its own."""
+    def may_make(self, path: str) -> bool:
+        """Whether a folder that is not there can be made: by the account, or by root in a place of its own."""
+        while not self.is_folder(os.path.dirname(path)):
+            path = os.path.dirname(path)
+        return self._may_change(path, self._roots_folder)
+
+    def may_take(self, path: str) -> bool:
+        """Whether a folder that is there is the account's, or can be given to it."""
+        found = self.stat(path)
+        if os.geteuid() != 0 or self.owner is None:
+            return os.access(path, os.W_OK | os.X_OK, effective_ids=True)
+        if found is not None and found.st_uid == self.identity().uid:
+            return True
+        try:
+            with self._roots_folder(f"{path}/x", _DENIED) as (descriptor, _name):
+                return not set(os.listdir(descriptor)) - _NOT_DATA
+        except (OSError, FileRefused):
+            return False
+
+    def may_rename(self, path: str) -> bool:
+        """Whether a folder that is there can be renamed where it lies."""
+        return self._may_change(path, self._roots_folder_of_own)
+
+    def _may_change(self, path: str, helped: t.Callable[..., t.ContextManager[tuple[int, str]]]) -> bool:
         with self.acting():
-            if os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+            if os.access(os.path.dirname(path), os.W_OK | os.X_OK, effective_ids=True):
                 return True
         try:
-            with self._roots_folder(os.path.join(folder, "x"), PermissionError(13, "Permission denied")):
+            with helped(path, _DENIED):
                 return True
         except (OSError, FileRefused):
             return False
@@ -357,7 +402,7 @@ class Files:
         if os.geteuid() != 0 or self.owner is None or (found is not None and found.st_uid == self.identity().uid):
             self.set_mode(path, mode)
             return
-        with self._roots_folder(f"{path}/x", PermissionError(1, "Operation not permitted")) as (descriptor, _name):
+        with self._roots_folder(f"{path}/x", _DENIED) as (descriptor, _name):
             if set(os.listdir(descriptor)) - _NOT_DATA:
                 raise FileRefused(
                     f"{path} belongs to another account than {self.owner} and is not empty. Give it to {self.owner} "
@@ -377,8 +422,23 @@ class Files:
             with self.acting():
                 os.rename(source, target)
         except PermissionError as error:
-            with self._roots_folder(source, error) as (here, old), self._roots_folder(target, error) as (there, new):
+            with self._roots_folder_of_own(source, error) as (here, old), self._roots_folder(
+                target, error, named=False
+            ) as (there, new):
+                if not self._is_named(target) and not os.path.samestat(os.fstat(here), os.fstat(there)):
+                    raise
                 os.rename(old, new, src_dir_fd=here, dst_dir_fd=there)
+
+    def make_instead(self, path: str, aside: str, *, mode: int) -> None:
+        """Make a folder where the account's own one was, which lies beside it now; root may have renamed that."""
+        try:
+            with self.acting(), closing(open_folder(os.path.dirname(path))) as folder:
+                make_folder_in(folder, os.path.basename(path), mode=mode, owner=None)
+        except PermissionError as error:
+            with self._roots_folder_of_own(aside, error) as (descriptor, _name):
+                if os.path.dirname(aside) != os.path.dirname(path):
+                    raise
+                make_folder_in(descriptor, os.path.basename(path), mode=mode, owner=self._owner_ids())
 
     def remove_file(self, path: str, *, durable: bool = True) -> None:
         """Remove one file, durably unless told otherwise."""
@@ -402,8 +462,35 @@ class Files:
             with self.acting():
                 os.rmdir(path)
         except PermissionError as error:
-            with self._roots_folder(path, error) as (descriptor, name):
+            with self._roots_folder_of_own(path, error) as (descriptor, name):
                 os.rmdir(name, dir_fd=descriptor)
+
+    def copy_file(self, source: str, target: str) -> None:
+        """Copy one file or link with its mode and times, whole or not at all.
+
+        A copy that got another owner is its owner's alone: a server takes no key that its group may read.
+        """
+        temporary = f"{target}.pgtandem-copy"
+        self.remove_tree(temporary)
+        with self.acting():
+            found = os.lstat(source)
+            if stat.S_ISLNK(found.st_mode):
+                os.symlink(os.readlink(source), temporary)
+            else:
+                with closing(_open_regular(source, os.O_RDONLY | os.O_NOFOLLOW)) as reading, closing(
+                    os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+                ) as writing:
+                    while True:
+                        part = memoryview(os.read(reading, 1 << 20))
+                        if not part:
+                            break
+                        while part:
+                            part = part[os.write(writing, part) :]
+                    same = os.fstat(writing).st_uid == found.st_uid
+                    os.fchmod(writing, stat.S_IMODE(found.st_mode) & (0o777 if same else 0o700))
+                    os.utime(writing, ns=(found.st_atime_ns, found.st_mtime_ns))
+                    os.fsync(writing)
+            os.replace(temporary, target)
 
     def remove_tree(self, path: str) -> None:
         """Remove whatever is at a path, if anything is; never what a symbolic link leads to."""
@@ -425,10 +512,38 @@ class Files:
         with self.acting(), closing(open_folder(path)) as descriptor:
             remove_contents(descriptor, but=but)
 
+    def signal(self, pid: int, number: int) -> bool:
+        """Send a signal as the account, so that it reaches the account's own processes only; whether there was one."""
+        try:
+            with self.acting():
+                os.kill(pid, number)
+        except (ProcessLookupError, PermissionError, OverflowError):
+            return False
+        return True
+
     def sync_folder(self, path: str) -> None:
         """Make a rename or a removal in a folder durable."""
         with contextlib.suppress(PermissionError), self.acting(), closing(open_folder(path)) as descriptor:
             os.fsync(descriptor)
+
+    @contextlib.contextmanager
+    def scratch(self) -> t.Iterator[str]:
+        """A folder for the moment, which only the account may enter, whatever TMPDIR says; its path."""
+        path = ""
+        for place in _SCRATCH_PLACES:
+            path = f"{place}/pgtandem-{os.urandom(8).hex()}"
+            try:
+                with self.acting():
+                    os.mkdir(path, 0o700)
+                break
+            except OSError as error:
+                refused = error
+        else:
+            raise refused
+        try:
+            yield path
+        finally:
+            self.remove_tree(path)
 
     # --- held open ---
 

@@ -38,6 +38,15 @@ def identity_of(user: str) -> Identity:
     return Identity(entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(entry.pw_name, entry.pw_gid)))
 
 
+def become(identity: Identity) -> None:
+    """Take an account's ids for good. Without root, or for root, nothing is taken."""
+    if os.getuid() != 0 or identity.uid == 0:
+        return
+    os.setgroups(identity.groups)
+    os.setresgid(identity.gid, identity.gid, identity.gid)
+    os.setresuid(identity.uid, identity.uid, identity.uid)
+
+
 class acting_as:
     """A section in which this process has an account's effective ids. Without root, or for root, nothing is taken.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.pgtandem.replication.plugins.module_utils import _host
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._files import Files
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import look_at_host
 from ansible_collections.pgtandem.replication.plugins.module_utils._layout import CREATING, HostFacts, InstanceOptions
@@ -32,3 +33,12 @@ def test_a_half_made_configuration_does_not_say_where_the_data_is(
         (tmp_path / CREATING).touch()
     host = look_at_host(InstanceOptions(config_directory=str(tmp_path)), t.cast(t.Any, None), Files())
     assert host.instance.data_directory == expected
+
+
+@pytest.mark.parametrize("word", [r"/srv\nExecStartPre=+/bin/sh", r"/srv/\033[2J", r"/srv/\r"])
+def test_a_data_directory_that_would_be_another_line_of_a_unit_is_refused(tmp_path: Path, word: str) -> None:
+    """The account that may write postgresql.conf names it, and root writes the unit."""
+    (tmp_path / "postgresql.conf").write_text(f"data_directory = '{word}'\n")
+    options = InstanceOptions(layout="custom", version="17", config_directory=str(tmp_path))
+    with pytest.raises(ReplicationError, match="control character"):
+        look_at_host(options, t.cast(t.Any, None), Files())

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import typing as t
 from pathlib import Path
@@ -20,7 +21,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._data_directo
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
-from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import Incoming, alone, filling
+from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import Elsewhere, Incoming, alone, filling
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import look_at_directory
 from stand_ins import host_on
 
@@ -115,7 +116,7 @@ def test_half_a_copy_is_cleared(host: Host) -> None:
     assert names(host) == sorted(CLUSTER)
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"phase": "filling"}'])
+@pytest.mark.parametrize("text", ["", '{"phase": "filling"}'])
 def test_a_marker_that_says_nothing_is_not_whole(host: Host, text: str) -> None:
     with filling(host) as incoming:
         incoming.begin("test")
@@ -180,3 +181,54 @@ def test_what_another_run_filled_meanwhile_is_not_touched(host: Host) -> None:
     fill(host)
     with pytest.raises(ReplicationError, match="so another run is at work on it"), filling(host):
         pass
+
+
+# --- what somebody else noted ---
+
+
+@pytest.fixture
+def bystander(tmp_path: Path) -> Path:
+    """Another server's tablespace and WAL."""
+    folder = tmp_path / "bystander"
+    for name in ("PG_17_1", "archive_status"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "file").touch()
+    return folder
+
+
+@pytest.mark.parametrize("phase", ["filling", "copied", "failed", "clearing"])
+@pytest.mark.parametrize("existed", [True, False])
+def test_a_folder_that_is_only_noted_is_not_cleared(host: Host, bystander: Path, phase: str, existed: bool) -> None:
+    with filling(host) as incoming:
+        incoming.begin("test")
+        forged = {"phase": phase, "elsewhere": [{"path": str(bystander), "existed": existed}]}
+        Path(incoming.marker_path).write_text(json.dumps(forged))
+        incoming.clear()
+        if phase == "clearing":
+            incoming.clear_everything()
+    assert sorted(path.name for path in bystander.rglob("*")) == ["PG_17_1", "archive_status", "file", "file"]
+
+
+@pytest.mark.parametrize("existed", [True, False])
+def test_a_folder_that_the_copy_itself_links_to_is_cleared(host: Host, bystander: Path, existed: bool) -> None:
+    (bystander / "notes").touch() if existed else None
+    with filling(host) as incoming:
+        incoming.begin("test", elsewhere=[Elsewhere(str(bystander), existed)])
+        os.makedirs(f"{incoming.path}/pg_tblspc")
+        os.symlink(bystander, f"{incoming.path}/pg_tblspc/16384")
+        incoming.clear()
+    assert bystander.exists() is existed
+    assert not existed or os.listdir(bystander) == ["notes"]
+
+
+@pytest.mark.parametrize(
+    "marker", ["{", "[]", '{"phase": "over"}', '{"unit": "ssh.service"}', '{"elsewhere": [{"path": "/a/../b"}]}']
+)
+def test_a_marker_that_is_not_ours_stops_the_run(host: Host, marker: str) -> None:
+    with filling(host) as incoming:
+        incoming.begin("test")
+        Path(incoming.marker_path).write_text(marker)
+    before = names(host)
+    with pytest.raises(ReplicationError, match=INCOMING_MARKER), filling(host) as incoming:
+        incoming.is_whole("test")
+    assert names(host) == before

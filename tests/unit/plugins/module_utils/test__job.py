@@ -112,3 +112,18 @@ def test_a_job_that_runs_is_no_orphan(tmp_path: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert json.loads(marker.read_text(encoding="utf-8"))["phase"] == "copied"
+
+
+@pytest.mark.parametrize(
+    ("unit", "stopped"),
+    [
+        ("pgtandem-basebackup-5432-1795366034.scope", True),
+        ("pgtandem-basebackup-5433-1795366034.scope", False),
+        ("ssh.service", False),
+        (None, False),
+    ],
+)
+def test_only_this_instances_own_job_is_taken_away(tmp_path: Path, unit: str | None, stopped: bool) -> None:
+    host = host_on(tmp_path)
+    _job.forget_unit(host, unit)
+    assert t.cast(t.Any, host.runner).ran == ([["systemctl", "stop", unit]] if stopped else [])
