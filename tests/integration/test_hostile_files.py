@@ -1,0 +1,328 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Modules as root where PostgreSQL's account put links, pipes, devices and forged state in place of its files.
+
+Each module runs in a process of its own, below Ansible. What it does with files is heard by an audit hook of Python
+(PEP 578), so that the list of its paths is the code's own: none of them is touched with root's ids where the account
+can write, and each of them in turn becomes every kind of trap.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import os
+import pwd
+import shutil
+import signal
+import stat
+import sys
+import tempfile
+import time
+import traceback
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible.module_utils import basic
+from conftest import Cluster, MakeCluster, server_account
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be misled")
+
+MODULES = "ansible_collections.pgtandem.replication.plugins.modules"
+CANARY = "a secret of root's, never to be seen"
+#: No module may be held up by what lies there.
+SECONDS = 25
+#: Of the audit hook: events with a path, and at which place the folder's descriptor stands.
+EVENTS = {
+    "open": None, "os.listdir": None, "os.scandir": None, "os.mkdir": 2, "os.rmdir": 1, "os.remove": 1,
+    "os.chmod": 2, "os.chown": 3, "os.rename": 2, "os.symlink": 2, "os.link": 2, "os.truncate": None, "os.utime": 3,
+}  # fmt: skip
+
+
+class Event(t.NamedTuple):
+    """Something that a module did with a path, by whose ids, and whether it wanted to write."""
+
+    name: str
+    path: str
+    uid: int
+
+
+class Ran(t.NamedTuple):
+    """How a module ended."""
+
+    result: dict[str, t.Any]
+    output: str
+    events: list[Event]
+    seconds: float
+
+    def ended_well(self) -> bool:
+        """With a result, or with one message of its own."""
+        return "exception" not in self.result and (
+            not self.result.get("failed") or bool(self.result.get("msg")) and "Traceback" not in self.output
+        )
+
+
+def _listen(log: int) -> None:
+    def hear(event: str, arguments: tuple[t.Any, ...]) -> None:
+        if event not in EVENTS or not arguments:
+            return
+        path = arguments[0]
+        if isinstance(path, int):
+            return
+        path = os.fsdecode(path) if path is not None else "."
+        place = EVENTS[event]
+        folder = arguments[place] if place is not None and len(arguments) > place else -1
+        if not path.startswith("/"):
+            if not isinstance(folder, int) or folder < 0:
+                return
+            path = f"{os.readlink(f'/proc/self/fd/{folder}')}/{path}"
+        os.write(log, (json.dumps([event, path, os.geteuid()]) + "\n").encode())
+
+    sys.addaudithook(hear)
+
+
+def run_door(name: str, arguments: dict[str, t.Any]) -> Ran:
+    """Run a module as root in a process of its own."""
+    module = importlib.import_module(f"{MODULES}.{name}")
+    with tempfile.TemporaryDirectory(prefix="pgt-door-") as folder:
+        output, log = Path(folder, "output"), Path(folder, "log")
+        began = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            status = 0
+            try:
+                os.setsid()
+                out = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+                os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+                os.dup2(out, 1)
+                os.dup2(out, 2)
+                sys.stdout = io.TextIOWrapper(os.fdopen(1, "wb", buffering=0, closefd=False), write_through=True)
+                basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
+                basic._ANSIBLE_PROFILE = "legacy"
+                signal.alarm(SECONDS)
+                _listen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND))
+                module.main()
+            except SystemExit:
+                pass
+            except BaseException:
+                os.write(1, traceback.format_exc().encode())
+                status = 1
+            finally:
+                os._exit(status)
+        _pid, status = os.waitpid(child, 0)
+        seconds = time.monotonic() - began
+        with contextlib.suppress(ProcessLookupError):
+            # What it may have left behind.
+            os.killpg(child, signal.SIGKILL)
+        said = output.read_text(encoding="utf-8", errors="replace")
+        events = [Event(*json.loads(line)) for line in log.read_text(encoding="utf-8").splitlines()]
+        lines = [line for line in said.splitlines() if line.startswith("{")]
+        result = json.loads(lines[-1]) if lines and status == 0 else {"exception": f"{status}: {said}"}
+        return Ran(result, said, events, seconds)
+
+
+# --- the place ---
+
+
+class Roots(t.NamedTuple):
+    """A folder in which root alone can write, with what must stay as it is."""
+
+    folder: Path
+
+    def seen(self) -> dict[str, tuple[int, int, int, str]]:
+        found = {}
+        for path in [self.folder, *sorted(self.folder.rglob("*"))]:
+            status = path.lstat()
+            text = path.read_text() if stat.S_ISREG(status.st_mode) else ""
+            found[str(path)] = (status.st_uid, status.st_gid, status.st_mode, text)
+        return found
+
+
+@pytest.fixture(scope="module")
+def roots() -> t.Iterator[Roots]:
+    folder = Path(tempfile.mkdtemp(prefix="pgt-roots-", dir="/var/lib"))
+    folder.chmod(0o755)
+    (folder / "canary").write_text(CANARY)
+    (folder / "canary").chmod(0o600)
+    (folder / "empty").mkdir()
+    (folder / "full").mkdir(mode=0o700)
+    for name in ("PG_15_1", "archive_status"):
+        (folder / "full" / name).mkdir()
+        (folder / "full" / name / "file").write_text(CANARY)
+    yield Roots(folder)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def cluster(make_cluster: MakeCluster) -> Cluster:
+    made = make_cluster("embedded")
+    made.psql("CREATE ROLE replica LOGIN REPLICATION")
+    return made
+
+
+def own(path: Path) -> None:
+    entry = pwd.getpwnam(server_account())
+    os.lchown(path, entry.pw_uid, entry.pw_gid)
+
+
+def plant_pipe(path: Path, _roots: Roots) -> None:
+    os.mkfifo(path, 0o600)
+
+
+def plant_device(path: Path, _roots: Roots) -> None:
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5))
+    except PermissionError:
+        pytest.skip("no devices can be made here")
+
+
+def plant_huge(path: Path, _roots: Roots) -> None:
+    path.touch(mode=0o600)
+    os.truncate(path, 3 << 30)
+
+
+def plant_folder(path: Path, _roots: Roots) -> None:
+    path.mkdir(mode=0o700)
+
+
+TRAPS: dict[str, t.Callable[[Path, Roots], None]] = {
+    "a link to a file of root's": lambda path, roots: path.symlink_to(roots.folder / "canary"),
+    "a dangling link into root's folder": lambda path, roots: path.symlink_to(roots.folder / "made"),
+    "a link to an empty folder of root's": lambda path, roots: path.symlink_to(roots.folder / "empty"),
+    "a link to an endless device": lambda path, _roots: path.symlink_to("/dev/zero"),
+    "a pipe": plant_pipe,
+    "a device": plant_device,
+    "a huge file": plant_huge,
+    "a folder": plant_folder,
+}
+
+
+@contextlib.contextmanager
+def trapped(path: Path, trap: str, roots: Roots) -> t.Iterator[None]:
+    """A trap in place of a path, which is as it was afterwards."""
+    away = path.with_name(path.name + ".away")
+    held = os.path.lexists(path)
+    if held:
+        path.rename(away)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    TRAPS[trap](path, roots)
+    own(path)
+    try:
+        yield
+    finally:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+        if held:
+            away.rename(path)
+
+
+# --- what is run ---
+
+
+def instance(cluster: Cluster) -> dict[str, t.Any]:
+    rules = [
+        {"type": "local", "database": "all", "user": "all", "method": "peer"},
+        {"type": "host", "database": "replication", "user": "replica", "address": "127.0.0.1/32", "method": "auto"},
+    ]
+    return {
+        **cluster.options,
+        "parameters": {"work_mem": "5MB"},
+        "hba_rules": rules,
+        "peers": [{"host": "127.0.0.1", "port": 1}],
+        "replication_password": "a word",
+    }
+
+
+def claim(cluster: Cluster) -> dict[str, t.Any]:
+    return {**cluster.options, "target": "pg2", "timeline": 1, "system_identifier": "7"}
+
+
+DOORS: dict[str, tuple[str, t.Callable[[Cluster], dict[str, t.Any]]]] = {
+    "status": ("pg_replication_status", lambda cluster: cluster.options),
+    "instance": ("pg_instance", instance),
+    "claim": ("pg_claim", claim),
+    "restored": ("pg_set_aside", lambda cluster: {**cluster.options, "state": "restored"}),
+    "absent": ("pg_set_aside", lambda cluster: {**cluster.options, "state": "absent"}),
+}
+
+#: From the data directory on, what each of them opens or writes: test_the_paths_are_these looks.
+PATHS: dict[str, tuple[str, ...]] = {
+    "status": (
+        "/postmaster.pid",
+        "/PG_VERSION",
+        "/postgresql.conf",
+        "/postgresql.auto.conf",
+        "/pgtandem.conf",
+        ".pgtandem-aside.json",
+        ".pgtandem-claim.json",
+    ),
+    "instance": (
+        "/PG_VERSION",
+        "/pg_hba.conf",
+        "/pg_ident.conf",
+        "/pgtandem.conf",
+        "/postgresql.auto.conf",
+        "/postgresql.conf",
+        "/postmaster.pid",
+        ".pgpass",
+    ),
+    "claim": ("/postgresql.conf", ".pgtandem-claim.json"),
+    "restored": (".pgtandem-aside.json",),
+    "absent": (".pgtandem-aside.json",),
+}
+#: Made by a program that runs as the account, or a name of the moment.
+MOMENTARY = (".away", "-incoming", "/.")
+
+
+def run(door: str, cluster: Cluster) -> Ran:
+    name, arguments = DOORS[door]
+    return run_door(name, arguments(cluster))
+
+
+def touched(ran: Ran, cluster: Cluster) -> set[str]:
+    """The files that a run opened in the account's folder, from the data directory on."""
+    start = str(cluster.data_directory)
+    return {
+        event.path[len(start) :]
+        for event in ran.events
+        if event.path.startswith(start) and event.name == "open" and not any(part in event.path for part in MOMENTARY)
+    }
+
+
+def with_roots_ids(ran: Ran, cluster: Cluster) -> list[Event]:
+    """What a run did as root where the account can write."""
+    return [event for event in ran.events if event.path.startswith(f"{cluster.folder}/") and event.uid == 0]
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_nothing_is_done_with_roots_ids(cluster: Cluster, door: str) -> None:
+    ran = run(door, cluster)
+    assert ran.ended_well(), ran.output
+    assert with_roots_ids(ran, cluster) == []
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_the_paths_are_these(cluster: Cluster, door: str) -> None:
+    """A path that is new in the code belongs into the table, so that it becomes a trap as well."""
+    run("instance", cluster)
+    seen = {path for path in touched(run(door, cluster), cluster) if path and not path.startswith("/pg_wal")}
+    assert sorted(seen - set(PATHS[door])) == []
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+@pytest.mark.parametrize(("door", "path"), [(door, path) for door, paths in PATHS.items() for path in paths])
+def test_a_trap_is_refused_or_passed_by(cluster: Cluster, roots: Roots, door: str, path: str, trap: str) -> None:
+    before = roots.seen()
+    with trapped(Path(f"{cluster.data_directory}{path}"), trap, roots):
+        ran = run(door, cluster)
+    assert roots.seen() == before
+    assert CANARY not in ran.output
+    assert with_roots_ids(ran, cluster) == []
+    assert ran.ended_well(), ran.output
+    assert ran.seconds < SECONDS
