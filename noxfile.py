@@ -144,7 +144,9 @@ def integration(session: nox.Session) -> None:
     prepare(session)
     # Where no browser can be installed its tests say so and are skipped.
     run(session, "tests/install-system-packages", "browser", success_codes=(0, 1))
-    run_pytest(session, "tests/integration", "-n", "3", "--dist", "worksteal")
+    # What repeats another test on another level or version is left to `make test-all`, which says: -m ""
+    chosen = ("-m", "not repetition", "--durations", "20")
+    run_pytest(session, "tests/integration", "-n", "3", "--dist", "worksteal", *chosen)
 
 
 @nox.session(python=False, default=False)

@@ -84,6 +84,16 @@ SERVERS = [
 ]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What does not depend on the version is tried on one of them, and with the repetitions on all."""
+    first = next(iter(BIN_DIRECTORIES), "")
+    for item in items:
+        if item.get_closest_marker("same_on_every_version") and isinstance(item, pytest.Function):
+            server = item.callspec.params.get("server", first) if hasattr(item, "callspec") else first
+            if server != first:
+                item.add_marker(pytest.mark.repetition("the same on every version"))
+
+
 @dataclasses.dataclass
 class Cluster:
     """A server of its own in a folder of its own."""

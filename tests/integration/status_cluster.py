@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 import pathlib
 import pwd
+import re
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
 from dataclasses import dataclass, field
+
+import session_cache
 
 
 def server_folders() -> list[pathlib.Path]:
@@ -92,7 +95,13 @@ class Cluster:
 
     def primary(self) -> Node:
         node = Node(self.root / "primary", free_port())
-        self.run(self.binaries / "initdb", "-D", node.directory, "-A", "trust", "-U", "postgres", "--no-sync")
+
+        def make(folder: pathlib.Path) -> None:
+            if os.geteuid() == 0:
+                shutil.chown(folder, self.account)
+            self.run(self.binaries / "initdb", "-D", folder / "data", "-A", "trust", "-U", "postgres", "--no-sync")
+
+        session_cache.copy(session_cache.once(f"initdb-trust-{self.major}", make) / "data", node.directory)
         self._settings(
             node,
             f"port = {node.port}",
@@ -103,7 +112,7 @@ class Cluster:
             "fsync = off",
             "jit = off" if self.major >= 11 else "",
             "wal_receiver_status_interval = 1s",
-            "wal_retrieve_retry_interval = 500ms",
+            "wal_retrieve_retry_interval = 100ms",
             "logging_collector = off",
         )
         self.start(node)
@@ -151,11 +160,18 @@ class Cluster:
         login = ("-h", self.root, "-p", node.port, "-U", "postgres", "-d", "postgres")
         return self.run(self.clients / "psql", *login, "-XAtc", statement).stdout.strip()
 
-    def until(self, node: Node, statement: str, expected: str, seconds: float = 20) -> None:
+    def until(self, node: Node, statement: str, expected: str, seconds: float = 60) -> None:
         """Wait until a statement gives a value."""
         deadline = time.monotonic() + seconds
         while self.sql(node, statement) != expected:
             assert time.monotonic() < deadline, f"{statement} did not become {expected}"
+            time.sleep(0.05)
+
+    def until_logged(self, node: Node, words: str) -> None:
+        """Wait until a server's log holds what a regular expression finds."""
+        deadline = time.monotonic() + 60
+        while not re.search(words, node.log.read_text(encoding="utf-8", errors="replace")):
+            assert time.monotonic() < deadline, f"{words} did not come up in {node.log.read_text()[-2000:]}"
             time.sleep(0.05)
 
     def options(self, node: Node) -> dict[str, object]:

@@ -34,6 +34,7 @@ from conftest import (
     run_tasks,
     server_account,
 )
+from site_runs import children, descendants, kill_all, wait_until
 
 MODULE = "pg_basebackup"
 PASSWORD = 'it\'s \\ a: "pass" word'
@@ -55,7 +56,9 @@ def make_upstream(make_cluster: MakeCluster, make_folder: MakeFolder) -> t.Calla
 
     def make(server: str) -> Upstream:
         if server not in made:
-            cluster = make_cluster(server, log_statement="none", log_min_duration_statement="-1")
+            cluster = make_cluster(
+                server, log_statement="none", log_min_duration_statement="-1", wal_sender_timeout="0"
+            )
             tablespace = make_folder() / "ts"
             tablespace.mkdir(mode=0o700)
             give(tablespace)
@@ -180,6 +183,18 @@ class Target:
     def backups(self) -> list[int]:
         return [pid for pid, title in self.processes() if "pg_basebackup" in title.split()[0]]
 
+    @contextlib.contextmanager
+    def held(self) -> t.Iterator[None]:
+        """Meanwhile the copy makes no progress, however slow this machine is."""
+        held = self.backups()
+        for pid in held:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in held:
+                os.kill(pid, signal.SIGCONT)
+
     def keepers(self) -> list[int]:
         return [pid for pid, title in self.processes() if "job.py" in title]
 
@@ -251,18 +266,12 @@ class Play:
     process: subprocess.Popen[str]
     record: Path
 
+    def runs_module(self) -> bool:
+        return any(f"AnsiballZ_{MODULE}.py" in title for title in children(self.process.pid))
+
     def kill(self) -> None:
         """Everything that it started, its workers and modules too, which have sessions of their own."""
-        parents = {}
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):
-                parents[int(path.parent.name)] = int(path.read_text().rsplit(")", 1)[1].split()[1])
-        doomed = [self.process.pid]
-        for pid in doomed:
-            doomed += [child for child, parent in parents.items() if parent == pid]
-        for pid in doomed:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill_all(descendants(self.process.pid))
         self.process.wait()
 
     def end(self) -> tuple[str, dict[str, t.Any]]:
@@ -312,14 +321,18 @@ def test_the_controller_is_killed(upstream: Upstream, make_target: MakeTarget, b
     target.wait_for_percent(30)
     (backup, *_others), (keeper,) = target.backups(), target.keepers()
     play.kill()
-    time.sleep(1)
-    assert target.keepers() == [keeper] and backup in target.backups()
-    assert not (target.data / "pgtandem-job/pass").exists(), "the password file outlives the logins"
-    before = target.progress()
-    assert before["phase"] == "streaming"
-    checked = run_module(MODULE, target.arguments(**SLOW), check=True)
+    # It is under way for as long as the look at it takes.
+    with target.held():
+        assert target.keepers() == [keeper] and backup in target.backups()
+        assert not (target.data / "pgtandem-job/pass").exists(), "the password file outlives the logins"
+        assert target.progress()["phase"] == "streaming"
+        checked = run_module(MODULE, target.arguments(**SLOW), check=True)
+        later = begin(target, **SLOW)
+        wait_until(later.runs_module, "the next run's module")
+        # It looks at the directory.
+        time.sleep(3)
     assert checked["actions"] == [f"wait for the copy of 127.0.0.1:{upstream.cluster.port} that is under way"]
-    result = target.run(**SLOW)
+    _output, result = later.end()
     assert result["actions"] == [f"wait for the copy of 127.0.0.1:{upstream.cluster.port} that was under way"]
     assert result["changed"] and not result["running"] and result["seconds"] > 5
     target.prove()
@@ -330,9 +343,7 @@ def test_the_controller_is_away_until_the_end(upstream: Upstream, make_target: M
     play = begin(target, max_rate="32M")
     target.wait_for_percent(10)
     play.kill()
-    deadline = time.monotonic() + 30
-    while target.marker()["phase"] != "copied" and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_until(lambda: target.marker()["phase"] == "copied", "the end of the copy")
     result = target.run()
     assert result["changed"] and "take over the whole copy" in result["actions"][0]
     target.prove()
@@ -364,8 +375,8 @@ def test_everything_of_the_job_is_killed(upstream: Upstream, make_target: MakeTa
     play.kill()
     for pid, _title in target.processes():
         os.kill(pid, signal.SIGKILL)
-    time.sleep(0.5)
-    assert target.processes() == [] and target.marker()["phase"] == "filling" and list(target.wal.iterdir())
+    wait_until(lambda: target.processes() == [], "the end of all processes")
+    assert target.marker()["phase"] == "filling" and list(target.wal.iterdir())
     (target.wal / "notes.txt").write_text("mine", encoding="utf-8")
     refused = target.run()
     assert refused["failed"] and "is not empty (notes.txt)" in refused["msg"]
@@ -396,7 +407,11 @@ def test_two_runs_at_once(upstream: Upstream, make_target: MakeTarget, begin: Be
     target = make_target(upstream)
     plays = [begin(target, **SLOW), begin(target, **SLOW)]
     target.wait_for_percent(30)
-    assert len(target.keepers()) == 1 and len(target.backups()) <= 2
+    with target.held():
+        wait_until(lambda: all(play.runs_module() for play in plays), "both modules")
+        # The later one looks at the directory.
+        time.sleep(3)
+        assert len(target.keepers()) == 1 and len(target.backups()) <= 2
     results = [play.end()[1] for play in plays]
     assert [result["failed"] for result in results] == [False, False], results
     assert [result["changed"] for result in results] == [True, True]

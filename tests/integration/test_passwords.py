@@ -32,6 +32,7 @@ def passwords() -> list[str]:
     return sorted(single | set(mixed))
 
 
+@pytest.mark.same_on_every_version
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("method", ["scram-sha-256", "md5"])
 def test_every_password_fits_the_servers_own_verifier(make_cluster: MakeCluster, server: str, method: str) -> None:

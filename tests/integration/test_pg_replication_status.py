@@ -193,7 +193,7 @@ def test_the_log_names_the_cause(cluster: Cluster, wrong: dict[str, str], words:
     if "slot" in wrong:
         settings["primary_slot_name"] = wrong["slot"]
     standby = cluster.standby(primary, "pg2", **settings)
-    cluster.sql(standby, "SELECT pg_sleep(1.2)")
+    cluster.until_logged(standby, words)
     failed = run(dict(cluster.options(standby), timeout=0.3, expect={"streaming": True, "role": "standby"}))
     assert failed["failed"]
     assert "there is no WAL receiver" in failed["msg"] or "the WAL receiver's status is" in failed["msg"]
@@ -217,7 +217,7 @@ def test_a_diverged_standby_does_not_stream(cluster: Cluster) -> None:
     with open(behind.directory / "postgresql.conf", "a", encoding="utf-8") as stream:
         stream.write(f"primary_conninfo = 'host=127.0.0.1 port={ahead.port} user=postgres application_name=pg3'\n")
     cluster.start(behind)
-    cluster.sql(behind, "SELECT pg_sleep(1.2)")
+    cluster.until_logged(behind, "forked off current database system timeline")
     failed = run(dict(cluster.options(behind), timeout=0.3, expect={"streaming": True}))
     assert failed["failed"]
     assert "have diverged" in failed["msg"]
@@ -234,7 +234,7 @@ def test_removed_wal_is_told(cluster: Cluster) -> None:
     cluster.sql(primary, "CHECKPOINT")
     cluster.sql(primary, "CHECKPOINT")
     cluster.start(standby)
-    cluster.sql(standby, "SELECT pg_sleep(1.2)")
+    cluster.until_logged(standby, "has already been removed")
     failed = run(dict(cluster.options(standby), timeout=0.3, expect={"streaming": True}))
     assert "has already been removed" in failed["log_line"]
     assert "seed the standby again" in failed["msg"]

@@ -77,6 +77,7 @@ def test_every_password_works_and_stays_secret(server: Cluster, method: str) -> 
     assert "********" in first[0]["queries"][0]
 
 
+@pytest.mark.same_on_every_version
 def test_check_run_check_run(server: Cluster) -> None:
     options = {"name": "four", "password": "secret 4", "connection_limit": 3, "valid_until": "2037-12-31 12:00:00+02"}
     check, run, check_again, run_again = run_tasks(
@@ -91,6 +92,7 @@ def test_check_run_check_run(server: Cluster) -> None:
     assert run["role"] == run_again["role"]
 
 
+@pytest.mark.same_on_every_version
 def test_only_what_differs_is_altered_and_nothing_more_is_granted(server: Cluster) -> None:
     server.psql("DROP ROLE IF EXISTS plain; CREATE ROLE plain NOLOGIN CREATEDB CONNECTION LIMIT 7 PASSWORD 'secret 5'")
     before = stored(server, "plain")
@@ -125,6 +127,7 @@ def test_md5_becomes_scram_and_scram_stays(server: Cluster) -> None:
     log_in(server, "old", "secret 6")
 
 
+@pytest.mark.same_on_every_version
 def test_absent_refuses_what_would_be_lost(server: Cluster) -> None:
     server.psql("CREATE ROLE owner LOGIN; CREATE ROLE granted; CREATE ROLE free REPLICATION; CREATE TABLE seen_by ()")
     server.psql("CREATE TABLE owned (); ALTER TABLE owned OWNER TO owner; GRANT SELECT ON seen_by TO granted")
@@ -148,6 +151,7 @@ def test_absent_refuses_what_would_be_lost(server: Cluster) -> None:
     assert server.psql("SELECT count(*) FROM pg_roles WHERE rolname IN ('owner', 'granted', 'free')") == "2"
 
 
+@pytest.mark.same_on_every_version
 def test_objects_in_another_database_count_too(server: Cluster) -> None:
     server.psql("CREATE ROLE far")
     server.psql("CREATE DATABASE faraway")
@@ -156,6 +160,7 @@ def test_objects_in_another_database_count_too(server: Cluster) -> None:
     assert result["failed"] and "1 objects in database faraway" in result["msg"]
 
 
+@pytest.mark.same_on_every_version
 def test_bad_input_is_refused_and_nothing_changed(server: Cluster) -> None:
     results = run_tasks(
         [

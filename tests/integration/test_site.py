@@ -78,7 +78,10 @@ def test_passwords_are_in_no_file_that_others_can_read(pair: Site) -> None:
 # --- Settings ---
 
 
-@pytest.mark.parametrize("connections", [130, 60], ids=["raised", "lowered"])
+LOWERED = pytest.param(60, id="lowered", marks=pytest.mark.repetition("test_parameter_order.py lowers it as well"))
+
+
+@pytest.mark.parametrize("connections", [pytest.param(130, id="raised"), LOWERED])
 def test_a_restart_happens_once_and_only_where_it_is_needed(spare: Site, connections: int) -> None:
     before = pids(spare)
     starts = {name: node.log().count("database system is ready to accept") for name, node in spare.nodes.items()}

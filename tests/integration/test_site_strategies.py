@@ -54,10 +54,20 @@ def cascade(make_site: MakeSite) -> tuple[Site, dict[str, t.Any]]:
     ("words", "environment"),
     [
         pytest.param(["--forks=1"], {}, id="1 fork"),
-        pytest.param(["--forks=50"], {}, id="50 forks"),
+        pytest.param(
+            ["--forks=50"],
+            {},
+            id="50 forks",
+            marks=pytest.mark.repetition("Ansible's own five are more than there are hosts"),
+        ),
         pytest.param([], {"ANSIBLE_STRATEGY": "free"}, id="free"),
         pytest.param([], {"ANSIBLE_STRATEGY": "mitogen_linear"}, id="Mitogen"),
-        pytest.param([], {"ANSIBLE_STRATEGY": "mitogen_free"}, id="Mitogen free"),
+        pytest.param(
+            [],
+            {"ANSIBLE_STRATEGY": "mitogen_free"},
+            id="Mitogen free",
+            marks=pytest.mark.repetition("Mitogen and free are tried one by one"),
+        ),
     ],
 )
 def test_the_result_is_the_same(

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 import typing as t
 
 import pytest
 from conftest import SERVERS, Cluster, MakeCluster, MakeFolder, Task, run_module, run_tasks
+from site_runs import wait_until
 
 MODULE = "pg_replication_slot"
 
@@ -32,6 +32,7 @@ def slots(cluster: Cluster) -> str:
     )
 
 
+@pytest.mark.same_on_every_version
 def test_check_run_check_run(server: Cluster) -> None:
     results = run_tasks([task(server, "a", "b", check=check, diff=True) for check in (True, False, True, False)])
     assert [result["changed"] for result in results] == [True, True, False, False]
@@ -60,6 +61,7 @@ def test_a_logical_slot_is_left_alone(server: Cluster) -> None:
     server.psql("SELECT pg_drop_replication_slot('decoder')")
 
 
+@pytest.mark.same_on_every_version
 def test_too_few_places_stop_before_the_first(server: Cluster) -> None:
     server.psql("SELECT pg_create_physical_replication_slot('taken')")
     results = run_tasks([task(server, *"abcdef", check=check) for check in (True, False)])
@@ -80,10 +82,8 @@ def test_a_slot_in_use_is_not_dropped(server: Cluster) -> None:
         stderr=subprocess.PIPE,
     )
     try:
-        for _unused in range(100):
-            if server.psql("SELECT active FROM pg_replication_slots") == "t":
-                break
-            time.sleep(0.1)
+        active = "SELECT active FROM pg_replication_slots"
+        wait_until(lambda: server.psql(active) == "t", "the reader")
         present, check, absent = run_tasks(
             [
                 task(server, "used"),
@@ -98,10 +98,9 @@ def test_a_slot_in_use_is_not_dropped(server: Cluster) -> None:
     finally:
         reader.send_signal(signal.SIGKILL)
         reader.communicate()
-    server.psql(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_replication; SELECT pg_sleep(0.3); "
-        "SELECT pg_drop_replication_slot('used')"
-    )
+    server.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
+    wait_until(lambda: server.psql(active) == "f", "the end of the reader")
+    server.psql("SELECT pg_drop_replication_slot('used')")
 
 
 def test_a_lost_slot_is_made_anew(server: Cluster) -> None:

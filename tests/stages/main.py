@@ -208,6 +208,8 @@ def make_groups(chosen: argparse.Namespace) -> list[list[Stage]]:
     arguments = {name: chosen.pytest for name in PYTEST}
     if chosen.all:
         arguments["molecule"] = ("--all",)
+        # With the repetitions, which the session leaves out.
+        arguments["integration"] = ("-m", "", *chosen.pytest)
     return [[Stage(name, arguments.get(name, ())) for name in group if name in names] for group in (checks, SERVERS)]
 
 
