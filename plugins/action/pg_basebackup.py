@@ -8,17 +8,15 @@ import time
 import typing as t
 
 from ansible.errors import AnsibleConnectionFailure
-from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
 from ansible_collections.pgtandem.replication.plugins.module_utils._bytes import (
     shown_bytes,
     shown_progress,
     shown_seconds,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import ForeignActionBase
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._terminal import show, warn
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls_arguments import tls_arguments
-
-display = Display()
 
 #: Seconds that each short run of the module waits on the host: the first covers small copies without a word. To begin
 #: one takes half a second of a core there, which the copy would rather have.
@@ -29,16 +27,16 @@ LONGEST_WAIT = 10.0
 PATIENCE = 300.0
 
 
-class ActionModule(ActionBase):
+class ActionModule(ForeignActionBase):
     """Run the module in short turns, and say on the controller how far the copy is."""
 
     _requires_connection = True
     _supports_check_mode = True
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
+    def act(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        result: dict[str, t.Any] = {}
         arguments = dict(self._task.args)
-        name = str((task_vars or {}).get("inventory_hostname", ""))
+        name = str(task_vars.get("inventory_hostname", ""))
         try:
             sent = tls_arguments(arguments.pop("tls_plan", None) or {}, check_mode=self._task.check_mode)
         except ReplicationError as error:
@@ -50,7 +48,7 @@ class ActionModule(ActionBase):
             result.update(self._turn(arguments, task_vars))
             if self._task.check_mode:
                 for action in result.get("actions") or []:
-                    display.display(f"{name}: would {action}")
+                    show(f"{name}: would {action}")
             return result
         upstream = str(arguments.get("upstream_host"))
         actions: list[str] = []
@@ -63,18 +61,18 @@ class ActionModule(ActionBase):
                 break
             arguments["job"] = answer["job"]
             if answer.get("progress"):
-                display.display(f"{name}: {shown_progress(answer['progress'], upstream)}")
+                show(f"{name}: {shown_progress(answer['progress'], upstream)}")
             wait = NEXT_WAITS[shown] if shown < len(NEXT_WAITS) else LONGEST_WAIT
             shown += 1
         if shown and not answer.get("failed"):
-            display.display(f"{name}: {self._summary(answer, upstream)}")
+            show(f"{name}: {self._summary(answer, upstream)}")
         result.update(answer)
         if "actions" in answer:
             result["actions"] = actions
         return result
 
     def _turn(
-        self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None, *, patient: bool = False
+        self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any], *, patient: bool = False
     ) -> dict[str, t.Any]:
         """One run of the module. C(patient): the copy is under way, and a lost connection does it no harm."""
         deadline = time.monotonic() + PATIENCE
@@ -93,7 +91,7 @@ class ActionModule(ActionBase):
             except AnsibleConnectionFailure as error:
                 if not patient or time.monotonic() >= deadline:
                     raise
-                display.warning(f"The connection was lost; the copy goes on, and it is tried again: {error}")
+                warn(f"The connection was lost; the copy goes on, and it is tried again: {error}")
             time.sleep(pause)
             pause = min(pause * 2, LONGEST_WAIT)
 

@@ -8,22 +8,21 @@ import os
 import typing as t
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._benchmark_chart import bars, page, svg, table
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import ForeignActionBase
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._output import absolute_path, write_output
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._terminal import show
 
-display = Display()
 
-
-class ActionModule(ActionBase):
+class ActionModule(ForeignActionBase):
     """Measure on the host, print the table and write the chart here."""
 
     _requires_connection = True
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
+    def act(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        result: dict[str, t.Any] = {}
         arguments = dict(self._task.args)
-        path = os.path.abspath(os.path.expanduser(str(arguments["html"]))) if arguments.get("html") else ""
+        path = absolute_path(arguments.get("html"))
         if path and not os.access(os.path.dirname(path), os.W_OK):
             # Before minutes of measuring, not after.
             raise AnsibleActionFail(f"{path} cannot be written on the controller. Nothing was measured.")
@@ -35,15 +34,14 @@ class ActionModule(ActionBase):
         if answer.get("failed") or not levels:
             return result
         for line in [*table(levels), *bars(levels)]:
-            display.display(line)
+            show(line)
         if path:
             about = (
-                f"pgbench on {(task_vars or {}).get('inventory_hostname')}, PostgreSQL {answer['server_version']}: "
+                f"pgbench on {task_vars.get('inventory_hostname')}, PostgreSQL {answer['server_version']}: "
                 f"{arguments.get('clients', 4)} clients, scale {arguments.get('scale', 10)}, "
                 f"{arguments.get('seconds', 10)} seconds a level."
             )
             text = svg(levels) if path.endswith(".svg") else page(levels, about)
-            with open(path, "w", encoding="utf-8") as stream:
-                stream.write(text)
+            write_output(path, text)
             result["written"] = [path]
         return result

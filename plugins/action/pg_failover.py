@@ -10,24 +10,21 @@ import typing as t
 
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._failover import Wish, takeovers
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import ForeignActionBase
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._gather import gather
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._terminal import show, warn
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import clusters_of
 
-display = Display()
 
-
-class ActionModule(ActionBase):
+class ActionModule(ForeignActionBase):
     """Choose the standby to promote from what was read, or say why nobody may be."""
 
     _requires_connection = False
     _VALID_ARGS = frozenset({"accept_loss", "answering", "fenced", "target", "will_fence"})
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        task_vars = task_vars or {}
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
+    def act(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        result: dict[str, t.Any] = {}
         arguments = self._task.args
         unknown = set(arguments) - self._VALID_ARGS
         if unknown:
@@ -51,9 +48,9 @@ class ActionModule(ActionBase):
             )
             return result
         for one in found:
-            display.display(one.told())
+            show(one.told())
             for note in one.notes:
-                display.warning(note)
+                warn(note)
         olds = [(one.cluster, one.old) for one in found if one.old is not None]
         result.update(
             changed=False,

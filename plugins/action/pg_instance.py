@@ -7,22 +7,22 @@ from __future__ import annotations
 import gc
 import typing as t
 
-from ansible.plugins.action import ActionBase
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import ForeignActionBase
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls_arguments import tls_arguments
 
 
-class ActionModule(ActionBase):
+class ActionModule(ForeignActionBase):
     """Run the module with the certificates that the plan asks for, read or made on the controller."""
 
     _requires_connection = True
     _supports_check_mode = True
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+    def act(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         # Ansible forks a process for each task, which ends with it. Collecting garbage there walks through all that the
         # controller has in memory, and makes putting a module together three times as slow.
         gc.disable()
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        result: dict[str, t.Any] = {}
         arguments = dict(self._task.args)
         try:
             sent = tls_arguments(arguments.pop("tls_plan", None) or {}, check_mode=self._task.check_mode)

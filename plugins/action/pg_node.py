@@ -8,7 +8,7 @@ import gc
 import typing as t
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import ForeignActionBase
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import (
     INSTANCE_VARIABLES,
     LOGIN_VARIABLES,
@@ -18,7 +18,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables im
 )
 
 
-class ActionModule(ActionBase):
+class ActionModule(ForeignActionBase):
     """Resolve one host's variables and read its instance, in one remote run."""
 
     _requires_connection = True
@@ -26,12 +26,11 @@ class ActionModule(ActionBase):
         {"name", "options", "expect", "timeout", "write_position", "samples", "sample_interval", "sizes"}
     )
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        task_vars = task_vars or {}
+    def act(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         # Ansible forks a process for each task, which ends with it. Collecting garbage there walks through all that the
         # controller has in memory, and makes putting a module together three times as slow.
         gc.disable()
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        result: dict[str, t.Any] = {}
         arguments = self._task.args
         unknown = set(arguments) - self._VALID_ARGS
         if unknown:

@@ -9,8 +9,7 @@ import typing as t
 
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import ForeignActionBase
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._gather import gather
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._switchover import (
     SWITCH,
@@ -18,12 +17,11 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._switchover i
     Switchover,
     plan_switchover,
 )
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._terminal import show, warn
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import PASSWORD
 
-display = Display()
 
-
-class ActionModule(ActionBase):
+class ActionModule(ForeignActionBase):
     """Decide what a switchover has to do, and say every reason not to."""
 
     _requires_connection = False
@@ -31,9 +29,8 @@ class ActionModule(ActionBase):
         {"checks", "failed_from", "leave_unreachable", "maximum_lag_bytes", "others", "plan", "target"}
     )
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        task_vars = task_vars or {}
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
+    def act(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        result: dict[str, t.Any] = {}
         arguments = self._task.args
         unknown = set(arguments) - self._VALID_ARGS
         if unknown:
@@ -50,9 +47,9 @@ class ActionModule(ActionBase):
             return result
         if not waits_for_checks:
             for note in plan["notes"]:
-                display.warning(note)
+                warn(note)
             for number, step in enumerate(plan["steps"], 1):
-                display.display(f"{number}. {step}")
+                show(f"{number}. {step}")
         result.update(changed=False, plan=plan)
         return result
 

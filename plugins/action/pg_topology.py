@@ -8,19 +8,17 @@ import typing as t
 
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import ForeignActionBase
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._gather import gather
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import live_members
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._parameter_order import too_low
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import Asked
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._terminal import show, warn
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls_arguments import controller_problems
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import clusters_of, settle
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tree import render
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import PASSWORD
-
-display = Display()
 
 
 def _strategy_of(task: t.Any) -> str:
@@ -31,7 +29,7 @@ def _strategy_of(task: t.Any) -> str:
     return str(parent._play.strategy) if parent is not None else ""
 
 
-class ActionModule(ActionBase):
+class ActionModule(ForeignActionBase):
     """Settle the topology from what was read, or show it."""
 
     _requires_connection = False
@@ -39,9 +37,8 @@ class ActionModule(ActionBase):
         {"accept", "dead", "follow", "leaving", "others", "raised", "rejoin", "show", "stop_old_primary"}
     )
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        task_vars = task_vars or {}
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
+    def act(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        result: dict[str, t.Any] = {}
         unknown = set(self._task.args) - self._VALID_ARGS
         if unknown:
             raise AnsibleActionFail(f"pg_topology has no option {', '.join(sorted(unknown))}.")
@@ -53,7 +50,7 @@ class ActionModule(ActionBase):
                 for line in render(cluster, live_members(members))
             ]
             for line in tree:
-                display.display(line)
+                show(line)
             result.update(changed=False, tree=tree)
             return result
         strategy = _strategy_of(self._task)
@@ -91,9 +88,9 @@ class ActionModule(ActionBase):
         for name, plan in topology["nodes"].items():
             plan["in_run"] = name in in_run
         for note in topology["notes"]:
-            display.warning(note)
+            warn(note)
         for line in topology["parameter_plan"]:
-            display.display(line)
+            show(line)
         result.update(changed=False, topology=topology)
         return result
 

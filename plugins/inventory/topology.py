@@ -13,8 +13,9 @@ author:
 description:
   - Logs in to each of the servers named in its file, from the controller and all at once, and sorts the hosts by the
     role that they really have. After a failover that nobody told the inventory about the groups are right.
-  - The groups are C(primary), C(standby), C(standby_sync) (those of the standbys that commits wait for) and
-    C(unreachable). A host that does not answer is in C(unreachable) alone, so that no play takes it for what it was.
+  - The groups are C(primary), C(standby), C(standby_sync) (those of the standbys that commits wait for),
+    C(unreachable) and C(discovered). A host that does not answer is in C(unreachable) alone, so that no play takes it
+    for what it was.
   - Two servers that both say that they are primaries are both in C(primary); the collection's playbooks stop then.
   - The variable C(pgtandem_live) of each host says what was seen.
   - The file's name ends with C(topology.yml) or C(topology.yaml).
@@ -70,8 +71,13 @@ options:
     default: 5
   discover:
     description:
-      - Add servers that stream from the ones named and are not among them, by their C(application_name).
+      - Add servers that stream from the ones named and are not among them, by their C(application_name), to the group
+        C(discovered) and no other.
       - Only what the upstream knows is known of them. Their port is not, so they are not asked.
+      - Everybody who can log in for replication there can add a host, with a name and an address of their choice; so
+        look before you let a play loose on that group. What is not a plain name of a host, is C(localhost), or is the
+        name of a group, of another host or of a variable of Ansible's own adds nothing, and neither does an address
+        of loopback.
     type: bool
     default: false
 requirements:
@@ -101,17 +107,34 @@ compose:
 """
 
 import concurrent.futures
+import ipaddress
+import re
 import typing as t
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
+from ansible.vars.reserved import get_reserved_names
 from ansible_collections.pgtandem.replication.plugins.module_utils._database import Target, driver_name
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._status import observe_from_afar
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.identities import is_address, is_host_name
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import foreign
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import live_members
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import with_positions
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import clusters_of
 
 GROUPS = ("primary", "standby", "standby_sync", "unreachable")
+DISCOVERED = "discovered"
+#: Names that mean something to Ansible itself.
+_NAMES_OF_ANSIBLE = frozenset({"all", "ungrouped", "localhost", "localhost.localdomain", "ip6-localhost"})
+#: Variables of its own, besides those that it lists as reserved.
+_VARIABLES_OF_ANSIBLE = frozenset(
+    {"discovered_interpreter_python", "group_names", "groups", "hostvars", "omit", "playbook_dir", "vars"}
+)
+#: Programs that stream and are no servers.
+_PROGRAMS = frozenset({"pg_basebackup", "pg_receivewal", "pg_receivexlog"})
+#: Of one server; what it says is not to fill the memory.
+_MOST_DISCOVERED = 100
 _KEYS = frozenset({"address", "ansible_host", "cluster", "login_db", "login_user", "port", "variables"})
 #: What was seen of a host, without the rows that only the report needs.
 _LIVE_KEYS = (
@@ -128,6 +151,37 @@ _LIVE_KEYS = (
 )
 
 
+class _Guarded:
+    """The inventory as the constructed options reach it: what they make of a server's words is never a template, and
+    never adds a host to a group that says what a host is."""
+
+    def __init__(self, inventory: t.Any) -> None:
+        self._inventory = inventory
+        #: Whether names of groups come from values now, and not from the file.
+        self.keyed = False
+        #: Names of hosts that are yet to be added.
+        self.names: set[str] = set()
+
+    def __getattr__(self, name: str) -> t.Any:
+        return getattr(self._inventory, name)
+
+    def set_variable(self, entity: str, name: str, value: t.Any) -> None:
+        self._inventory.set_variable(entity, name, foreign(value))
+
+    def add_group(self, group: str) -> str:
+        return t.cast(str, self._inventory.add_group(self._safe(group)))
+
+    def add_child(self, group: str, child: str) -> t.Any:
+        return self._inventory.add_child(self._safe(group), child)
+
+    def _safe(self, group: str) -> str:
+        if not self.keyed:
+            return group
+        name = re.sub(r"[^A-Za-z0-9_]", "_", str(group))[:100]
+        taken = name in {*GROUPS, DISCOVERED, *_NAMES_OF_ANSIBLE, *self.names} or name in self._inventory.hosts
+        return f"seen_{name}" if taken or not name[:1].strip("0123456789") else name
+
+
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     """Groups from what the servers say."""
 
@@ -141,8 +195,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         """Read the file, ask the servers or the cache, and fill the inventory."""
         super().parse(inventory, loader, path, cache)
         self._made = inventory
+        self._guarded = _Guarded(inventory)
+        # What the base classes construct goes through it.
+        self.inventory = t.cast(t.Any, self._guarded)
         self._read_config_data(path)
         seeds = self._seeds(path)
+        self._guarded.names = {*seeds}
         key = self.get_cache_key(path)
         hosts: list[dict[str, t.Any]] | None = None
         if cache and self.get_option("cache"):
@@ -212,7 +270,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 "status": None,
             }
             try:
-                node["status"] = observe_from_afar(target)
+                node["status"] = with_positions(observe_from_afar(target))
             except ReplicationError as error:
                 node["unread_reason"] = error.message
             return node
@@ -231,7 +289,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         ]
 
     def _fill(self, seeds: dict[str, dict[str, t.Any]], hosts: list[dict[str, t.Any]]) -> None:
-        for group in GROUPS:
+        for group in (*GROUPS, DISCOVERED):
             self._made.add_group(group)
         for host in hosts:
             seed = seeds[host["name"]]
@@ -241,19 +299,18 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 "pgtandem_port": seed["port"],
                 "pgtandem_cluster": seed["cluster"],
                 **seed["variables"],
-                "pgtandem_live": host["live"] or {"role": None, "error": host["unread_reason"]},
             }
-            self._add(host["name"], _groups_of(host["live"]), variables)
-            if self.get_option("discover"):
-                self._add_strangers(host, seed, {*seeds})
+            live = host["live"] or {"role": None, "error": host["unread_reason"]}
+            self._add(host["name"], _groups_of(host["live"]), variables, {"pgtandem_live": live})
+        if self.get_option("discover"):
+            for host in hosts:
+                self._add_strangers(host, seeds[host["name"]])
 
-    def _add_strangers(self, host: dict[str, t.Any], seed: dict[str, t.Any], known: set[str]) -> None:
-        for row in host["strangers"]:
-            name = row["application_name"]
-            # A base backup and pg_receivewal stream too, and are no servers.
-            if row["state"] != "streaming" or not row["client_addr"] or not name or name in known:
-                continue
-            if name in ("pg_basebackup", "pg_receivewal"):
+    def _add_strangers(self, host: dict[str, t.Any], seed: dict[str, t.Any]) -> None:
+        for row in host["strangers"][:_MOST_DISCOVERED]:
+            name, address = row["application_name"], row["client_addr"]
+            # A base backup streams too while it runs.
+            if row["state"] != "streaming" or not self._may_be_host(name, address) or name in _PROGRAMS:
                 continue
             live = {
                 "cluster": seed["cluster"],
@@ -261,24 +318,49 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 "upstream": {"name": host["name"], "host": seed["address"], "port": seed["port"]},
                 "connection": {"sync_state": row["sync_state"], "streaming": True},
             }
-            variables = {
-                "ansible_host": row["client_addr"],
-                "pgtandem_address": row["client_addr"],
+            seen = {
+                "ansible_host": address,
+                "pgtandem_address": address,
                 "pgtandem_cluster": seed["cluster"],
                 "pgtandem_live": live,
             }
-            self._add(name, _groups_of(live), variables)
+            self._add(name, [DISCOVERED], {}, seen)
 
-    def _add(self, name: str, groups: list[str], variables: dict[str, t.Any]) -> None:
+    def _may_be_host(self, name: t.Any, address: t.Any) -> bool:
+        """Whether what a client says of itself may become a host: nothing that is there already, or means something."""
+        if not (isinstance(name, str) and isinstance(address, str)):
+            return False
+        if not (is_host_name(name) and is_address(address)) or "%" in address:
+            return False
+        place = ipaddress.ip_address(address)
+        if place.is_loopback or place.is_unspecified or place.is_multicast:
+            return False
+        lower = name.lower()
+        taken = {*map(str.lower, self._made.groups), *map(str.lower, self._made.hosts), *_NAMES_OF_ANSIBLE}
+        return (
+            lower not in taken
+            and lower not in _VARIABLES_OF_ANSIBLE
+            and lower not in get_reserved_names()
+            and not lower.startswith(("ansible_", "inventory_", "pgtandem_", "play_", "role_"))
+            and not is_address(lower.rstrip("."))
+        )
+
+    def _add(self, name: str, groups: list[str], own: dict[str, t.Any], seen: dict[str, t.Any]) -> None:
+        """Add a host with what the file says of it and what was seen."""
         self._made.add_host(name)
         for group in groups:
             self._made.add_child(group, name)
+        variables = {**own, **t.cast("dict[str, t.Any]", foreign(seen))}
         for key, value in variables.items():
             self._made.set_variable(name, key, value)
         strict = self.get_option("strict")
         self._set_composite_vars(self.get_option("compose"), variables, name, strict=strict)
         self._add_host_to_composed_groups(self.get_option("groups"), variables, name, strict=strict)
-        self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, name, strict=strict)
+        self._guarded.keyed = True
+        try:
+            self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, name, strict=strict)
+        finally:
+            self._guarded.keyed = False
 
 
 def _groups_of(live: dict[str, t.Any] | None) -> list[str]:

@@ -26,6 +26,15 @@ def parse_lsn(text: str) -> int:
     return (int(match.group(1), 16) << 32) + int(match.group(2), 16)
 
 
+def is_lsn(text: str) -> bool:
+    """Whether a text is a position.
+
+    >>> is_lsn("0/3000060"), is_lsn("x")
+    (True, False)
+    """
+    return _LSN.match(text.strip()) is not None
+
+
 def format_lsn(position: int) -> str:
     """The usual text of a position.
 

@@ -19,6 +19,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._errors impor
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host, look_at_host
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import ModuleRunner
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.files import Files
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.results import clean_result
 
 #: A job takes the instance and the module's parameters and returns the module's result.
 Job = t.Callable[[Host, AnsibleModule], t.Dict[str, t.Any]]
@@ -53,11 +54,10 @@ def run_job(
         else:
             result = job(host, module)
     except ReplicationError as error:
-        module.fail_json(**error.result())
+        module.fail_json(**clean_result(error.result()))
     except OSError as error:
         if error.filename is None:
             raise
-        module.fail_json(
-            msg=f"{error.filename}: {error.strerror} (for the account {options.os_user}). Correct that and run again."
-        )
-    module.exit_json(**result)
+        text = f"{error.filename}: {error.strerror} (for the account {options.os_user}). Correct that and run again."
+        module.fail_json(**clean_result({"msg": text}))
+    module.exit_json(**clean_result(result))

@@ -14,6 +14,7 @@ import re
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.identities import shown
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.secrets import mask_secrets
 
 _OPTION_NAME = re.compile(r"[a-z_]+")
 #: What separates options for libpq, whatever else Unicode calls white space.
@@ -88,13 +89,13 @@ def parse_conninfo(text: str) -> dict[str, str]:
 
 
 def redact_conninfo(text: str) -> str:
-    r"""The same connection string with the password's value struck out.
+    r"""The same connection string, or command, with every secret in it struck out.
 
     >>> redact_conninfo("host=a password='b \\' c' user=d")
     'host=a password=*** user=d'
     """
     text = re.sub(r"(password\s*=\s*)(?:'(?:\\.|[^'\\])*'?|(?:\\.|\S)+)", r"\1***", text, flags=re.DOTALL)
-    return re.sub(r"(\bpostgres(?:ql)?://[^/?:@\s]*:)[^/?\s]*@", r"\1***@", text)
+    return mask_secrets(re.sub(r"(\bpostgres(?:ql)?://[^/?:@\s]*:)[^/?\s]*@", r"\1***@", text))
 
 
 def quote_setting(value: str) -> str:

@@ -380,10 +380,8 @@ def _fill_answer(status: Status, answer: dict[str, t.Any], port_of: t.Callable[[
     titles = {process["pid"]: process["title"] for process in status["processes"]}
     status["role"] = "standby" if answer["in_recovery"] else "primary"
     status["positions"] = {name: answer[name] for name in status["positions"]}
-    status["settings"] = {name: (answer["settings"] or {}).get(name) for name in SETTINGS}
-    for name in ("primary_conninfo", "restore_command"):
-        if status["settings"][name]:
-            status["settings"][name] = redact_conninfo(status["settings"][name])
+    read = {name: (answer["settings"] or {}).get(name) for name in SETTINGS}
+    status["settings"] = {name: value and redact_conninfo(value) for name, value in read.items()}
     status["pending_restart"] = answer["pending_restart"] or []
     status["collation"] = _collation_of(answer["collation"], t.cast(int, status["server_version"]))
     status["wal_receiver"] = _receiver_of(answer["receiver"], titles, port_of)

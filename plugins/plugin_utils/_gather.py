@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import with_positions
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import defaults, node_from
 
 
@@ -42,5 +43,5 @@ def gather(
             node = node_from(name, variables.get, task_vars["groups"])
             reason = variables.get("pgtandem_unread_reason") or reasons.get(name)
             node["unread_reason"] = " ".join(str(reason).split()) if reason else None
-        nodes.append(node)
+        nodes.append({**node, "status": with_positions(node["status"])})
     return nodes

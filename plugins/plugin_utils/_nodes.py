@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import is_lsn
+
 Node = t.Dict[str, t.Any]
 
 
@@ -49,6 +51,34 @@ def apart(message: str, otherwise: str) -> tuple[str, str]:
     """
     evidence, stop, remedy = message.strip().rpartition(". ")
     return (f"{evidence}{stop.strip()}", remedy) if evidence else (message.strip(), otherwise)
+
+
+def with_positions(status: Node | None) -> Node | None:
+    """What was read of a host, with unknown in place of every position that is none: one server that says nonsense
+    does not keep the others from being looked at.
+
+    >>> with_positions({"positions": {"replay": "x"}, "slots": [{"restart_lsn": "0/3000060"}], "control": {"lsn": "x"}})
+    {'positions': {'replay': None}, 'slots': [{'restart_lsn': '0/3000060'}], 'control': None}
+    """
+    if status is None:
+        return None
+    known = {key: _with_positions(value, among_positions=key == "positions") for key, value in status.items()}
+    for key in ("control", "timeline_history"):
+        # Half of them would be something else than what was written there.
+        if known.get(key) != status.get(key):
+            known[key] = None
+    return known
+
+
+def _with_positions(value: t.Any, *, among_positions: bool = False) -> t.Any:
+    if isinstance(value, dict):
+        return {
+            key: None
+            if isinstance(item, str) and (among_positions or str(key).endswith("lsn")) and not is_lsn(item)
+            else _with_positions(item)
+            for key, item in value.items()
+        }
+    return [_with_positions(one) for one in value] if isinstance(value, list) else value
 
 
 def state_of(node: Node) -> str | None:

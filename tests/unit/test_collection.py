@@ -415,7 +415,7 @@ def test_pure_files_import_only_pure_files(name: str) -> None:
 #: The others read files: defaults, templates, the authority of a cluster.
 CONTROLLER = sorted(
     {path.stem for path in (ROOT / "plugins/plugin_utils").glob("_*.py")}
-    - {"__init__", "_authority", "_html", "_tls_arguments", "_variables"}
+    - {"__init__", "_authority", "_foreign", "_html", "_output", "_terminal", "_tls_arguments", "_variables"}
 )
 
 

@@ -15,15 +15,11 @@ TEXT_LIMIT = 256 * 1024
 #: What a message keeps of one text.
 MESSAGE_LIMIT = 8 * 1024
 
-#: C0 and C1 controls and DEL, the marks that turn or hide letters, the two separators of Unicode, and bytes that are
-#: not UTF-8 (which Python keeps as lone surrogates).
-_STEERING = (
-    "\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
-    "\U000e0000-\U000e007f\ud800-\udfff"
-)
+#: C0 and C1 controls and DEL, the marks that turn the direction of letters, the separators of Unicode, and bytes that
+#: are not UTF-8 (which Python keeps as lone surrogates).
+_STEERING = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 _NOT_PRINTABLE = re.compile(f"[{_STEERING}]")
 _NOT_PRINTABLE_IN_LINES = re.compile(f"(?![\n\t])[{_STEERING}]")
-_BREAKS = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
 
 
 def _escaped(found: t.Match[str]) -> str:
@@ -31,7 +27,7 @@ def _escaped(found: t.Match[str]) -> str:
     if 0xDC80 <= number <= 0xDCFF:
         # The byte that could not be read as UTF-8.
         number -= 0xDC00
-    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
 
 
 def printable(text: str, *, lines: bool = False) -> str:
@@ -55,9 +51,9 @@ def shorten(text: str, limit: int) -> str:
 
 
 def breaks_lines(text: str) -> bool:
-    """Whether a text holds what ends a line or a string in some file's syntax, or is not UTF-8.
+    """Whether a text holds what ends a line or a string in some file's syntax, steers a terminal, or is not UTF-8.
 
     >>> breaks_lines("a b"), breaks_lines("a" + chr(10)), breaks_lines(chr(0))
     (False, True, True)
     """
-    return _BREAKS.search(text) is not None
+    return _NOT_PRINTABLE.search(text) is not None

@@ -1,0 +1,66 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""What a host, a server or a client sent, on its way from a plugin to Ansible: every plugin hands it out through here.
+
+A text that somebody else wrote is never a template. ansible-core 2.19 and newer take only texts for templates that were
+marked as such, and a plain text is not; ansible-core 2.18 takes every text for one that is not marked as unsafe.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.results import clean_result, clean_texts
+
+try:
+    from ansible.template import trust_as_template  # noqa: F401
+
+    _EVERY_TEXT_IS_A_TEMPLATE = False
+except ImportError:
+    _EVERY_TEXT_IS_A_TEMPLATE = True
+
+#: Keys of a result by which a module would change the variables or the inventory of a run.
+_STEERING = ("add_group", "add_host", "ansible_facts", "ansible_stats")
+
+
+def foreign(value: t.Any) -> t.Any:
+    """A value with every text in it cleaned, and never a template."""
+    plain = clean_texts(value)
+    return _marked(plain) if _EVERY_TEXT_IS_A_TEMPLATE else plain
+
+
+def _marked(value: t.Any) -> t.Any:
+    """The value with its texts marked as unsafe, for ansible-core 2.18; keys are no templates there."""
+    if isinstance(value, dict):
+        return {key: _marked(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_marked(item) for item in value]
+    if isinstance(value, str):
+        # Not at the top: newer versions are to take it away.
+        from ansible.utils.unsafe_proxy import wrap_var
+
+        return wrap_var(value)
+    return value
+
+
+def foreign_result(result: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The result of a task likewise, without what only the controller may decide."""
+    kept = {key: value for key, value in result.items() if key not in _STEERING}
+    return t.cast("dict[str, t.Any]", foreign(clean_result(kept)))
+
+
+class ForeignActionBase(ActionBase):
+    """The base of all action plugins here: what `act` returns leaves through `foreign_result`."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """What Ansible calls; `act` is what a plugin has."""
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        return foreign_result({**result, **self.act(task_vars or {})})
+
+    def act(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Do the work; the keys of the result."""
+        raise NotImplementedError
