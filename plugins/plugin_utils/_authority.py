@@ -12,6 +12,7 @@ import datetime
 import fcntl
 import os
 import re
+import tempfile
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
@@ -61,30 +62,59 @@ def read_authority(directory: str, cluster: str) -> Pair | None:
 
 
 def ensure_authority(directory: str, cluster: str, *, now: datetime.datetime) -> Pair:
-    """The cluster's authority, made where there is none; several hosts may ask at once."""
+    """The cluster's authority, made where there is none; several hosts may ask at once. Whoever has its key can be any
+    server or standby of the cluster, so nobody else may read it, and git is told to leave it alone."""
     folder = folder_of(directory, cluster)
+    whole = os.path.dirname(folder)
+    made = not os.path.isdir(whole)
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    with _alone(folder):
+    if made:
+        os.chmod(whole, 0o700)
+    with _alone(folder) as descriptor:
         found = read_authority(directory, cluster)
         if found is None:
             found = make_authority(cluster, now=now)
             _write_secret(os.path.join(folder, NAME), found.certificate + found.key)
+        _ignore(whole)
+        _close(descriptor)
         return found
 
 
+def _ignore(folder: str) -> None:
+    """Have git leave all of a folder alone, unless somebody said otherwise there."""
+    with contextlib.suppress(FileExistsError):
+        descriptor = os.open(f"{folder}/.gitignore", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write("# Written by pgtandem.replication: private keys do not belong in a repository.\n*\n")
+
+
+def _close(folder: int) -> None:
+    """Take the authority's folder and file from everybody but their owner, as a checkout or a copy may have left them
+    open."""
+    own = os.geteuid()
+    if os.fstat(folder).st_uid == own:
+        os.fchmod(folder, 0o700)
+    descriptor = os.open(NAME, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
+    try:
+        if os.fstat(descriptor).st_uid == own:
+            os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
+
+
 @contextlib.contextmanager
-def _alone(folder: str) -> t.Iterator[None]:
+def _alone(folder: str) -> t.Iterator[int]:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
 def _write_secret(path: str, text: str) -> None:
-    temporary = f"{path}.{os.getpid()}"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    # Of a name that nobody can have put a link at; its mode is 0600.
+    descriptor, temporary = tempfile.mkstemp(prefix=".pgtandem-", dir=os.path.dirname(path))
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text)

@@ -91,11 +91,12 @@ def _as_option(authority: str, server: Pair | None, client: Pair | None, wants_c
 def _managed(plan: t.Mapping[str, t.Any], wants_client: bool, *, check_mode: bool) -> Sent:
     seen = (plan.get("seen") or {}).get("placed") or {}
     now = _now()
-    authority = read_authority(plan["directory"], plan["cluster"])
-    if authority is None:
-        if check_mode:
-            return Sent(_as_option("", None, None, wants_client), ["make an authority, and certificates by it"])
+    if check_mode:
+        authority = read_authority(plan["directory"], plan["cluster"])
+    else:
         authority = ensure_authority(plan["directory"], plan["cluster"], now=now)
+    if authority is None:
+        return Sent(_as_option("", None, None, wants_client), ["make an authority, and certificates by it"])
     own = Certificate(authority.certificate)
     trusted = own.pem
     if plan["new_authority"]:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import typing as t
 from pathlib import Path
 
@@ -272,6 +273,31 @@ def test_what_is_good_is_not_sent_again(tmp_path: Path) -> None:
     renamed = sent(tmp_path, placed, names=["DNS:pg1", "IP:10.0.0.1"])
     assert renamed.actions == ["issue a certificate for the server: it is for DNS:pg1"]
     assert renamed.options["tls"]["certificate"] and renamed.options["tls"]["client_certificate"] is None
+
+
+def test_an_authority_stays_closed_and_out_of_git(tmp_path: Path) -> None:
+    folder = tmp_path / "ca"
+    made = ensure_authority(str(folder), "main", now=NOW)
+    assert (folder / ".gitignore").read_text(encoding="utf-8").splitlines()[-1] == "*"
+    assert [oct(path.stat().st_mode & 0o777) for path in (folder, folder / "main")] == ["0o700", "0o700"]
+    # As a checkout would leave them.
+    (folder / "main").chmod(0o755)
+    (folder / "main/authority.pem").chmod(0o644)
+    (folder / ".gitignore").write_text("# mine\n", encoding="utf-8")
+    assert ensure_authority(str(folder), "main", now=NOW) == made
+    assert oct((folder / "main").stat().st_mode & 0o777) == "0o700"
+    assert oct((folder / "main/authority.pem").stat().st_mode & 0o777) == "0o600"
+    assert (folder / ".gitignore").read_text(encoding="utf-8") == "# mine\n"
+
+
+def test_an_authority_is_written_through_no_link(tmp_path: Path) -> None:
+    """Neither at the temporary name that earlier versions took, nor at the mark for git."""
+    folder = tmp_path / "ca"
+    (folder / "main").mkdir(parents=True)
+    for name in (f"main/authority.pem.{os.getpid()}", ".gitignore"):
+        (folder / name).symlink_to(tmp_path / "elsewhere")
+    ensure_authority(str(folder), "main", now=NOW)
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_controller_without_the_authority_stops(tmp_path: Path) -> None:
