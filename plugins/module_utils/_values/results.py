@@ -30,6 +30,7 @@ _FOR_PEOPLE = (
     "reasons",
     "stderr",
     "stdout",
+    "tree",
     "warnings",
 )
 

@@ -101,8 +101,10 @@ def payload_for(canary: Path) -> str:
 
 def test_no_text_of_a_status_runs_or_steers(python: str, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
-    payload = payload_for(canary) + "x" * 1_000_000
-    filled = fill(python, hostile(STATUS["pg1"], payload), hostile(STATUS["pg2"], payload))
+    payload = payload_for(canary)
+    standby = hostile(STATUS["pg2"], payload)
+    standby["upstream"]["host"] = payload + "x" * 1_000_000
+    filled = fill(python, hostile(STATUS["pg1"], payload), standby)
     require_harmless(filled, canary)
     assert filled.groups["primary"] == ["pg1"] and filled.groups["standby"] == ["pg2"]
 
@@ -115,7 +117,7 @@ def test_no_error_of_a_server_runs_or_steers(python: str, tmp_path: Path) -> Non
     assert filled.groups["unreachable"] == ["pg1"]
 
 
-@pytest.mark.parametrize("word", ["primary", "all", "pg2", "../a b"])
+@pytest.mark.parametrize("word", ["primary", "pg2"])
 def test_no_word_of_a_server_puts_a_host_into_a_group(python: str, word: str) -> None:
     filled = fill(python, {"error": word}, STATUS["pg2"])
     assert filled.groups["primary"] == [] and filled.groups["standby"] == ["pg2"] and filled.groups["discovered"] == []

@@ -52,13 +52,20 @@ def leaves(value: t.Any, path: Path_ = ()) -> t.Iterator[Path_]:
 LEAVES = list(leaves(STATUS))
 
 
-def with_text(path: Path_, text: str) -> dict[str, t.Any]:
+#: What the two servers say, by its first two steps.
+PARTS = sorted({path[:2] for path in LEAVES}, key=str)
+
+
+def with_text(part: Path_, text: str) -> dict[str, t.Any]:
+    """The status with the text in place of all texts of a part."""
     changed = copy.deepcopy(STATUS)
-    place = changed
-    for step in path[:-1]:
-        place = place[step]
-    place[path[-1]] = text
-    return changed
+    for path in LEAVES:
+        if path[:2] == part:
+            place = changed
+            for step in path[:-1]:
+                place = place[step]
+            place[path[-1]] = text
+    return t.cast("dict[str, t.Any]", changed)
 
 
 def nodes_of(statuses: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
@@ -103,14 +110,12 @@ def look(statuses: t.Mapping[str, t.Any]) -> None:
         settle(nodes, {"pg1": "x", "pg2": "x"}, in_run=["pg1", "pg2"])
 
 
-@pytest.mark.parametrize("path", LEAVES, ids=lambda path: ".".join(map(str, path)))
-def test_a_text_is_only_a_text(path: Path_) -> None:
-    look(with_text(path, PAYLOAD))
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: ".".join(map(str, part)))
+def test_a_text_is_only_a_text(part: Path_) -> None:
+    look(with_text(part, PAYLOAD))
 
 
-@pytest.mark.parametrize(
-    "text", [PAYLOAD + "x" * 1_000_000, "", "FFFFFFFF/FFFFFFFF"], ids=["long", "empty", "position"]
-)
+@pytest.mark.parametrize("text", [PAYLOAD + "x" * 5_000, "", "FFFFFFFF/FFFFFFFF"], ids=["long", "empty", "position"])
 def test_all_texts_are_only_texts(text: str) -> None:
     """But for the few words that say what a host is."""
     changed = copy.deepcopy(STATUS)
