@@ -185,7 +185,8 @@ def free_memory() -> int:
 
 def free_disk(path: Path) -> int:
     """Bytes that are free where a folder is, or will be."""
-    while not path.exists():
+    # os.path: what this account may not look at is not there for it.
+    while not os.path.exists(path):
         path = path.parent
     return shutil.disk_usage(path).free
 

@@ -167,6 +167,12 @@ def test_why_a_scenario_failed(log: str, reason: str) -> None:
     assert scenarios.reasons_in(log)[0].startswith(reason)
 
 
+def test_all_scenarios_are_run_before_a_release() -> None:
+    """But the one for benchmarks."""
+    there = {path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml")} - {"bench"}
+    assert there == {name.partition("-")[0] for name in scenarios.ALL}
+
+
 def test_arguments_go_to_pytest() -> None:
     groups = main.make_groups(main.parse(["--", "-k", "role"]))
     assert [(s.name, s.arguments) for group in groups for s in group] == [
