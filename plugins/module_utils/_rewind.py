@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -34,8 +35,16 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._errors impor
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import try_lock
+from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import latest_lsn
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import format_conninfo, passfile_line
 from ansible_collections.pgtandem.replication.plugins.module_utils._rewind_kept import REWOUND, Kept
+from ansible_collections.pgtandem.replication.plugins.module_utils._rewind_obstacles import (
+    Obstacles,
+    files_of_source,
+    obstacles_on_target,
+    shown,
+    unreadable_on_source,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._rewind_plan import (
     Decision,
     Source,
@@ -43,6 +52,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._rewind_plan 
     decide,
     explained,
     is_clean,
+    needed_wal,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._rewind_plan import Target as Rewound
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import find_postmaster, look_at_directory
@@ -86,9 +96,8 @@ class RewindRequest:
         return f"{self.host}:{self.port}"
 
 
-def ask_source(request: RewindRequest) -> Source:
-    """What the other server says of itself."""
-    target = Target(
+def _login_of(request: RewindRequest) -> Target:
+    return Target(
         host=request.host,
         port=request.port,
         user=request.user,
@@ -96,16 +105,35 @@ def ask_source(request: RewindRequest) -> Source:
         dbname=request.dbname,
         options=request.options,
     )
+
+
+@contextlib.contextmanager
+def _logged_in(request: RewindRequest) -> t.Iterator[Database]:
     try:
-        with connect(target) as database:
-            return _source_of(database, target)
+        database = connect(_login_of(request))
     except DatabaseError as error:
         raise DatabaseError(
             f"This host cannot log in at {request.shown()} as {request.user!r} to database {request.dbname!r}, as "
             f"pg_rewind has to. The server or libpq says: {error.message}. Run site.yml, which admits the role there "
-            "and grants what it needs, or name another role. Nothing was changed.",
+            "and grants what it needs, or name another role. The data directory was not changed.",
             sqlstate=error.sqlstate,
         ) from error
+    with database:
+        yield database
+
+
+def ask_source(request: RewindRequest) -> Source:
+    """What the other server says of itself."""
+    with _logged_in(request) as database:
+        return _source_of(database, _login_of(request))
+
+
+def find_obstacles(host: Host, request: RewindRequest) -> Obstacles:
+    """The files at which pg_rewind would die after its first write, on both sides; nothing is changed."""
+    with _logged_in(request) as database:
+        paths = files_of_source(database)
+        unreadable = unreadable_on_source(database, paths)
+    return obstacles_on_target(host, set(paths))._replace(unreadable=tuple(unreadable))
 
 
 def _source_of(database: Database, target: Target) -> Source:
@@ -228,6 +256,10 @@ class _Rewind:
         self._actions: list[str] = []
         #: How much the rewind has to copy, where a trial has told it.
         self._amount = ""
+        #: The last common checkpoint, likewise.
+        self._common: str | None = None
+        #: Files that cannot be written and are put away before.
+        self._movable: tuple[str, ...] = ()
 
     def foresee(self) -> dict[str, t.Any]:
         """What a run would do, as far as that can be known without touching anything."""
@@ -245,7 +277,8 @@ class _Rewind:
         if decision.way is Way.REWIND:
             if is_clean(target.state) and evidence.running_pid is None:
                 decision = self._tried(decision, source)
-            else:
+            decision = self._unobstructed(decision)
+            if not is_clean(target.state) or evidence.running_pid is not None:
                 note = "pg_rewind can be tried only on a server that was shut down cleanly, so check mode did not."
         self._plan(decision)
         return self._result(evidence, decision.way, decision.why, note=note)
@@ -278,7 +311,7 @@ class _Rewind:
         state = classify(evidence)
         if state not in (DirectoryState.PRIMARY, DirectoryState.STANDBY, DirectoryState.REWINDING):
             raise ReplicationError(
-                f"Nothing was changed: {describe(evidence)}, so there is nothing to rewind. A new standby begins with "
+                f"It was left as it is: {describe(evidence)}, so there is nothing to rewind. A new standby begins with "
                 "a base backup (site.yml).",
                 data_directory_state=state.value,
             )
@@ -292,7 +325,7 @@ class _Rewind:
         if allowed == "always" or (standby and allowed == "standby"):
             return
         raise ReplicationError(
-            f"Nothing was changed: {describe(evidence)}. pg_rewind needs it stopped"
+            f"It was left as it is: {describe(evidence)}. pg_rewind needs it stopped"
             + (
                 ". Stop it and run again."
                 if standby
@@ -311,7 +344,7 @@ class _Rewind:
         standby = classify(evidence) is DirectoryState.STANDBY
         if evidence.running_pid is not None:
             # What speaks against a rewind of a running server speaks against it after the stop as well.
-            early = decide(_target_of(self._host, evidence, is_standby=standby), source)
+            early = self._unobstructed(decide(_target_of(self._host, evidence, is_standby=standby), source))
             if early.way is Way.COPY:
                 self._plan(early)
             service_of(self._host, timeout=self._request.timeout).stop()
@@ -324,13 +357,13 @@ class _Rewind:
             evidence = self._look()
             decision = decide(_target_of(self._host, evidence, is_standby=standby), source)
         if decision.way is Way.REWIND:
-            decision = self._tried(decision, source)
+            decision = self._unobstructed(self._tried(decision, source))
         self._plan(decision)
         if decision.way is Way.START:
             if not standby:
                 mark_as_standby(self._host, self._directory)
         elif decision.way is Way.REWIND:
-            self._rewind(lock)
+            self._rewind(lock, self._look())
         return self._result(look_at_directory(self._host), decision.way, decision.why, against=decision.against)
 
     def _plan(self, decision: Decision) -> None:
@@ -407,9 +440,51 @@ class _Rewind:
             return Decision(Way.COPY, decision.why, (explained(_errors_of(done.stdout)),))
         if "no rewind required" in done.stdout:
             return Decision(Way.START, f"pg_rewind finds nothing that {source.shown} does not have")
+        common = re.search(r"last common checkpoint at ([0-9A-Fa-f]+/[0-9A-Fa-f]+)", done.stdout)
+        self._common = common.group(1) if common else None
         amount = re.search(rf"{NEED_TO_COPY} (\d+ MB)", done.stdout)
         self._amount = f" ({amount.group(1)} to copy)" if amount else ""
         return decision
+
+    def _unobstructed(self, decision: Decision) -> Decision:
+        """The same decision, unless a file on one of the sides would end pg_rewind half-way."""
+        if decision.way is not Way.REWIND:
+            return decision
+        found = find_obstacles(self._host, self._request)
+        if found.unreadable:
+            raise ReplicationError(self._refusal(self._unreadable(found)))
+        if found.unwritable:
+            return Decision(Way.COPY, decision.why, (_unwritable(found.unwritable),))
+        needed, free = self._kept.room_for(self._needed_wal(look_at_directory(self._host)))
+        if needed > free:
+            raise ReplicationError(
+                self._refusal(
+                    f"The WAL that pg_rewind reads has to be kept until it is through, which takes {needed} bytes "
+                    f"beside {self._directory}, and {free} are free. Make room and run again."
+                )
+            )
+        self._movable = found.movable
+        return decision
+
+    def _refusal(self, why: str) -> str:
+        return f"{self._directory} cannot be rewound to {self._request.shown()} now. {why} Its data was not changed."
+
+    def _unreadable(self, found: Obstacles) -> str:
+        return (
+            f"The server at {self._request.shown()} cannot read files of its own data directory, which pg_rewind and "
+            f"pg_basebackup have to fetch: {shown(found.unreadable)}. Move them out of that directory, or let the "
+            "server's account read them, and run again."
+        )
+
+    def _needed_wal(self, evidence: DirectoryEvidence) -> list[str]:
+        control = t.cast(ControlData, evidence.control)
+        folder = "pg_wal" if "pg_wal" in evidence.entries else "pg_xlog"
+        return needed_wal(
+            self._host.files.list_names(f"{self._directory}/{folder}"),
+            first=self._common,
+            last=latest_lsn(control.checkpoint_lsn, control.minimum_recovery_lsn),
+            segment_bytes=control.wal_segment_bytes,
+        )
 
     def _write_passfile(self, path: str) -> None:
         request = self._request
@@ -425,8 +500,10 @@ class _Rewind:
             version=self._host.instance.version,
         )
 
-    def _rewind(self, lock: int) -> None:
-        self._kept.begin(source=self._request.shown())
+    def _rewind(self, lock: int, evidence: DirectoryEvidence | None = None) -> None:
+        """Let pg_rewind do it. C(evidence) of the directory before its first write; None: that was in another run."""
+        wal = self._needed_wal(evidence) if evidence else ()
+        self._kept.begin(movable=self._movable, wal=wal, source=self._request.shown())
         self._kept.write_passfile(
             passfile_line(
                 host=self._request.host,
@@ -440,11 +517,17 @@ class _Rewind:
                 self._command(self._kept.passfile), user=self._host.instance.os_user, keep_open=[lock]
             )
         except CommandFailed as error:
+            said = _errors_of(str(error.details.get("stdout", "")) + str(error.details.get("stderr", "")))
+            again = (
+                f"The WAL from before is kept in {self._kept.folder}, so that it can be repeated: mend what pg_rewind "
+                "names and run again, or name this host in pgtandem_reseed to have it copied anew."
+                if self._kept.keeps_wal
+                else "Without the WAL that it needs, which no earlier run kept, it cannot be repeated: name this host "
+                "in pgtandem_reseed to have it copied anew."
+            )
             raise ReplicationError(
-                f"pg_rewind of {self._directory} to {self._request.shown()} ended half-way: "
-                f"{_errors_of(str(error.details.get('stdout', '')) + str(error.details.get('stderr', '')))}. That "
-                "directory is marked as half rewound, and no server starts on it. Run again, which goes on with it; "
-                "if that fails as well, name this host in pgtandem_reseed to have it copied anew."
+                f"pg_rewind of {self._directory} to {self._request.shown()} ended half-way: {said}. That directory is "
+                f"marked as half rewound, and no server starts on it. {again}"
             ) from error
         finally:
             self._kept.forget_passfile()
@@ -455,7 +538,7 @@ class _Rewind:
         why = "an earlier rewind was cut short"
         if evidence.running_pid is not None:
             raise ReplicationError(
-                f"Nothing was changed: {describe(evidence)}, and yet process {evidence.running_pid} runs on it. Stop "
+                f"{describe(evidence)}, and yet process {evidence.running_pid} runs on it. It was left as it is. Stop "
                 "that, and name this host in pgtandem_reseed to have it copied anew."
             )
         if self._kept.state().get("phase") == REWOUND or _was_through(self._host, evidence):
@@ -465,8 +548,15 @@ class _Rewind:
             return self._result(look_at_directory(self._host), Way.REWIND, why)
         if _program(self._host) is None:
             raise ReplicationError("There is no pg_rewind here: install PostgreSQL's client programs.")
+        found = find_obstacles(self._host, self._request)
+        if found.unreadable:
+            raise ReplicationError(f"{self._directory} is half rewound, and stays so. {self._unreadable(found)}")
         self._actions.append(f"rewind {self._directory} to {self._request.shown()} again, since {why}")
         try:
+            # What could be moved was moved, so a file that cannot be written came after that.
+            blocking = found.unwritable + tuple(f"{self._directory}/{name}" for name in found.movable)
+            if blocking:
+                raise ReplicationError(f"{self._directory} is half rewound, and stays so. {_unwritable(blocking)}")
             self._rewind(lock)
         except ReplicationError as error:
             if not self._request.or_copy:
@@ -494,6 +584,13 @@ class _Rewind:
             "data_directory_state": classify(evidence).value,
             "system_identifier": evidence.control.system_identifier if evidence.control else None,
         }
+
+
+def _unwritable(paths: t.Sequence[str]) -> str:
+    return (
+        f"pg_rewind could not write {shown(paths)}: give them to the server's account with the right to "
+        "write, or move them out of the data directory, and run again."
+    )
 
 
 def _errors_of(said: str) -> str:

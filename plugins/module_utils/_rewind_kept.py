@@ -8,14 +8,19 @@
 Beside the data directory lies a folder from just before pg_rewind's first write until the directory is good again. As
 long as it is there the directory counts as half rewound. The directory's mode is one with which no server starts
 (manual, the server insists on 0700 or 0750), so that nobody, and no host that comes back, takes it for a good one.
+
+A copy of the WAL that pg_rewind reads is in that folder as well. It truncates every file of pg_wal before it has
+fetched the first byte, and would find nothing any more when it runs again.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import REWIND_FOLDER, REWIND_STATE
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._rewind_plan import own_entries
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import REWIND_STATE_FILE, read_rewind_state
@@ -39,6 +44,7 @@ class Kept:
         self._directory = host.instance.data_directory
         self.folder = f"{self._directory}{REWIND_FOLDER}"
         self._entries = f"{self.folder}/entries"
+        self._wal = f"{self.folder}/wal"
         #: Where the password file is while pg_rewind is at work.
         self.passfile = f"{self.folder}/pass"
 
@@ -59,36 +65,105 @@ class Kept:
             self._host.files, f"{self.folder}/{REWIND_STATE}", dict(read_rewind_state(self._host), **facts)
         )
 
-    def begin(self, **facts: t.Any) -> None:
-        """Put away what is the host's own, then say on disk that the directory is no longer good."""
+    def begin(self, *, movable: t.Collection[str] = (), wal: t.Sequence[str] = (), **facts: t.Any) -> None:
+        """Put away what is the host's own, then say on disk that the directory is no longer good.
+
+        `movable` are files that cannot be written, so they are moved as folders are; `wal` the files of the WAL that are
+        kept until the rewind is through.
+        """
         if self.state():
             # An earlier run put the files away; what lies there now may be the other server's.
             self._block()
-            self._put_folders_away()
+            self._put_away()
+            self._bring_wal_back()
             return
         self._host.files.make_folder(self.folder, mode=0o700)
         # What lies here without a state is of a run that was cut short before it had moved anything.
-        self._host.files.remove_tree(self._entries)
-        self._host.files.make_folder(self._entries, mode=0o700)
+        for folder in (self._entries, self._wal):
+            self._host.files.remove_tree(folder)
+            self._host.files.make_folder(folder, mode=0o700)
         names = own_entries(self._host.files.list_names(self._directory))
-        folders = [name for name in names if self._host.files.is_folder(f"{self._directory}/{name}")]
+        folders = [
+            name for name in names if name in movable or self._host.files.is_folder(f"{self._directory}/{name}")
+        ]
         files = [name for name in names if name not in folders]
-        for name in files:
-            self._host.files.copy_file(f"{self._directory}/{name}", f"{self._entries}/{name}")
+        try:
+            self._copy_wal([f"{self._pg_wal}/{name}" for name in wal], self._wal)
+            for name in files:
+                self._host.files.copy_file(f"{self._directory}/{name}", f"{self._entries}/{name}")
+        except (OSError, ReplicationError) as error:
+            self._host.files.remove_tree(self.folder)
+            raise ReplicationError(
+                f"{self._directory} was not changed: what a rewind must not lose could not be put away in {self.folder}"
+                f" ({error}). Make room there, or correct what is wrong, and run again."
+            ) from error
         self._host.files.sync_folder(self._entries)
         mode = self._host.files.mode(self._directory)
         mode = mode if mode in (0o700, 0o750) else 0o700
-        self._note(phase=REWINDING, mode=mode, files=files, folders=folders, **facts)
+        self._note(phase=REWINDING, mode=mode, files=files, folders=folders, wal=list(wal), **facts)
         self._block()
-        self._put_folders_away()
+        try:
+            self._put_away()
+        except (OSError, ReplicationError) as error:
+            self._undo()
+            raise ReplicationError(
+                f"{self._directory} is as it was: a file that pg_rewind could not write cannot be moved away either "
+                f"({error}). Move it out of the data directory, or let the server's account write it, and run again."
+            ) from error
 
-    def _put_folders_away(self) -> None:
+    def _put_away(self) -> None:
         # pg_rewind begins only when all of them are away, so what is still in its place is this host's.
         for name in self.state()["folders"]:
-            if self._host.files.is_folder(f"{self._directory}/{name}") and not self._host.files.lies(
+            if self._host.files.lies(f"{self._directory}/{name}") and not self._host.files.lies(
                 f"{self._entries}/{name}"
             ):
                 self._move(f"{self._directory}/{name}", f"{self._entries}/{name}")
+
+    def _undo(self) -> None:
+        """Bring the directory back to what it was, before pg_rewind began."""
+        for name in self.state()["folders"]:
+            if self._host.files.lies(f"{self._entries}/{name}"):
+                self._move(f"{self._entries}/{name}", f"{self._directory}/{name}")
+        self._unblock()
+
+    def _unblock(self) -> None:
+        self._host.files.sync_folder(self._directory)
+        self._host.files.set_mode(self._directory, self.state()["mode"])
+        # The state goes first: from here on the directory is good.
+        self._host.files.remove_file(f"{self.folder}/{REWIND_STATE}")
+        self._host.files.remove_tree(self.folder)
+
+    @property
+    def keeps_wal(self) -> bool:
+        """Whether the WAL that pg_rewind reads is here, so that it can run again."""
+        return bool(self.state().get("wal"))
+
+    @property
+    def _pg_wal(self) -> str:
+        return f"{self._directory}/{'pg_wal' if self._host.files.lies(f'{self._directory}/pg_wal') else 'pg_xlog'}"
+
+    def room_for(self, names: t.Iterable[str]) -> tuple[int, int]:
+        """How many bytes a copy of these files of the WAL takes, and how many are free for it."""
+        found = [self._host.files.stat(f"{self._pg_wal}/{name}") for name in names]
+        seen = self._host.files.room(self._directory)
+        return sum(one.st_size for one in found if one is not None), seen.f_bavail * seen.f_frsize
+
+    def _bring_wal_back(self) -> None:
+        self._copy_wal([f"{self._wal}/{name}" for name in self.state().get("wal", [])], self._pg_wal)
+
+    def _copy_wal(self, paths: t.Sequence[str], folder: str) -> None:
+        # Never by hard links: pg_rewind truncates the files where they are.
+        owner = self._host.instance.os_user
+        for start in range(0, len(paths), 100):
+            words = ["cp", "-a", "--reflink=auto", "--remove-destination", "--", *paths[start : start + 100], folder]
+            self._host.runner.run(words, user=owner)
+        for path in paths:
+            descriptor = self._host.files.open_file(f"{folder}/{os.path.basename(path)}", os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        self._host.files.sync_folder(folder)
 
     def _move(self, source: str, target: str) -> None:
         try:
@@ -121,13 +196,9 @@ class Kept:
         for name in state["files"]:
             self._host.files.copy_file(f"{self._entries}/{name}", f"{self._directory}/{name}")
         for name in state["folders"]:
-            if self._host.files.is_folder(f"{self._entries}/{name}"):
+            if self._host.files.lies(f"{self._entries}/{name}"):
                 # Its place was taken by the other server's.
                 self._host.files.remove_tree(f"{self._directory}/{name}")
                 self._move(f"{self._entries}/{name}", f"{self._directory}/{name}")
         mark_as_standby(self._host, self._directory)
-        self._host.files.sync_folder(self._directory)
-        self._host.files.set_mode(self._directory, state["mode"])
-        # The state goes first: from here on the directory is good.
-        self._host.files.remove_file(f"{self.folder}/{REWIND_STATE}")
-        self._host.files.remove_tree(self.folder)
+        self._unblock()

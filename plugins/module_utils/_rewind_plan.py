@@ -16,6 +16,7 @@ import typing as t
 from dataclasses import dataclass
 from enum import Enum
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import parse_lsn
 from ansible_collections.pgtandem.replication.plugins.module_utils._values import timelines
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import since_text, supports
 
@@ -168,6 +169,32 @@ def _against(target: Target, source: Source) -> t.Iterator[str]:
             f"{source.shown} was promoted and has written no checkpoint since, so that pg_rewind would not see that it "
             "was promoted: run CHECKPOINT there (module pg_checkpoint)."
         )
+
+
+_SEGMENT = re.compile(r"^[0-9A-F]{8}([0-9A-F]{8})([0-9A-F]{8})(\.partial)?$")
+
+
+def needed_wal(names: t.Iterable[str], *, first: str | None, last: str | None, segment_bytes: int | None) -> list[str]:
+    """The files of the WAL that pg_rewind reads on the target, so that it can read them when it runs again.
+
+    C(first) is the last common checkpoint, C(last) the end of the WAL; where one is not known all files count.
+
+    >>> needed_wal(["000000010000000000000001", "000000010000000000000002", "000000010000000000000007",
+    ...     "00000002.history", "archive_status"], first="0/2000060", last="0/30000D8", segment_bytes=16 << 20)
+    ['000000010000000000000002', '00000002.history']
+    """
+    found = []
+    for name in sorted(names):
+        match = _SEGMENT.match(name)
+        if match and first and last and segment_bytes:
+            number = int(match.group(1), 16) * (0x100000000 // segment_bytes) + int(match.group(2), 16)
+            # The last record may go on in the segment that follows.
+            if not parse_lsn(first) // segment_bytes <= number <= parse_lsn(last) // segment_bytes + 1:
+                continue
+        elif not match and not name.endswith(".history"):
+            continue
+        found.append(name)
+    return found
 
 
 #: What pg_rewind says where WAL of the target is gone, in its versions from 9.5 on.

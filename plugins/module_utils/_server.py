@@ -45,8 +45,10 @@ REWIND_STATE_FILE = StateFile(
         "phase": one_of("rewinding", "rewound"),
         "mode": lambda value: value in (0o700, 0o750),
         "files": list_of(is_name),
+        # What is moved and not copied: folders, and files that cannot be written.
         "folders": list_of(is_name),
         "source": is_line,
+        "wal": list_of(is_name),
     },
 )
 

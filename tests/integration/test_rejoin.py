@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import typing as t
 
 import pytest
@@ -133,6 +135,89 @@ def test_a_rewind_that_was_cut_short_is_never_started_and_gone_on_with(spare: Si
     assert spare.streaming("pg2") == "pg1"
     assert words_on(spare, "pg1") == words_on(spare, "pg2") == "before pg2"
     assert not list(spare.folder.glob("*.pgtandem-*"))
+
+
+def close_file(site: Site, name: str, file: str) -> t.Any:
+    """Let not even the server's account open a file of its data directory."""
+    path = site[name].data_directory / file
+    if not path.exists():
+        site[name].write(file, "dump of root's")
+    path.chmod(0)
+    return path
+
+
+def not_rewound(site: Site, *words: str) -> None:
+    """Neither check mode nor a run touches pg1, whatever was prepared for it elsewhere; both say these words."""
+    before = {name: value for name, value in site.fingerprint().items() if name.startswith("pg1")}
+    for arguments in (("--check",), ()):
+        run = site.play("rejoin.yml", "--limit", "pg1", *arguments)
+        assert run.status != 0 and not [word for word in words if word not in run.flat], run.output
+        assert {name: value for name, value in site.fingerprint().items() if name.startswith("pg1")} == before
+
+
+def test_a_rewind_that_died_half_way_has_the_wal_to_be_repeated(spare: Site) -> None:
+    """pg_rewind truncates every file of pg_wal before it fetches the first byte."""
+    both_wrote(spare)
+    spare["pg1"].stop("fast")
+    dump = spare["pg2"].data_directory / "dump"
+    late = f'[ -n "$dry" ] || {{ echo x >{dump}; chmod 0 {dump}; }}\nexec $real "$@"'
+    run = spare.play("rejoin.yml", "--limit", "pg1", pg1=stand_in(spare, late))
+    assert run.status != 0 and "dump" in run.flat and "it can be repeated" in run.flat, run.output
+    sizes = {path.stat().st_size for path in (spare["pg1"].data_directory / "pg_wal").glob("?" * 24)}
+    assert 0 in sizes, "it did not die where it was meant to"
+    again = spare.play("rejoin.yml", "--limit", "pg1")
+    assert again.status != 0 and "half rewound, and stays so" in again.flat and "dump" in again.flat, again.output
+    dump.unlink()
+    rejoin(spare)
+    assert words_on(spare, "pg1") == words_on(spare, "pg2") == "before pg2"
+    assert not list(spare.folder.glob("*.pgtandem-*"))
+
+
+def test_a_file_that_the_source_cannot_read_is_found_before_the_first_write(spare: Site) -> None:
+    both_wrote(spare)
+    spare["pg1"].stop("fast")
+    dump = close_file(spare, "pg2", "dump")
+    not_rewound(spare, "cannot read files of its own data directory", "dump (", "Its data was not changed")
+    dump.unlink()
+    rejoin(spare)
+    assert words_on(spare, "pg1") == "before pg2"
+
+
+def test_files_of_the_host_that_cannot_be_written_are_put_away_and_come_back(spare: Site) -> None:
+    both_wrote(spare)
+    for name in ("pg1", "pg2"):
+        spare[name].write("server.key", f"key of {name}")
+    spare["pg1"].stop("fast")
+    kept = {}
+    for file in ("server.key", "postgresql.auto.conf"):
+        path = spare["pg1"].data_directory / file
+        path.chmod(0o400)
+        if os.geteuid() == 0 and file == "server.key":
+            os.chown(path, 0, 0)
+        kept[path] = (path.read_bytes(), path.stat().st_mode, path.stat().st_uid)
+    before = spare.fingerprint()
+    assert "Would rewind" in rejoin(spare, "--limit", "pg1", "--check").flat
+    assert spare.fingerprint() == before
+    rejoin(spare)
+    assert words_on(spare, "pg1") == "before pg2"
+    assert {path: (path.read_bytes(), path.stat().st_mode, path.stat().st_uid) for path in kept} == kept
+
+
+def test_a_file_of_the_servers_own_that_cannot_be_written_is_named(spare: Site) -> None:
+    both_wrote(spare)
+    spare["pg1"].stop("fast")
+    version = spare["pg1"].data_directory / "PG_VERSION"
+    version.chmod(0o400)
+    key = spare["pg1"].data_directory / "postgresql.auto.conf"
+    immutable = os.geteuid() == 0 and subprocess.run(["chattr", "+i", key], check=False).returncode == 0
+    try:
+        named = ("PG_VERSION (", "postgresql.auto.conf (") if immutable else ("PG_VERSION (",)
+        not_rewound(spare, "pg_rewind could not write", *named)
+    finally:
+        subprocess.run(["chattr", "-i", key], check=False)
+    version.chmod(0o600)
+    rejoin(spare)
+    assert words_on(spare, "pg1") == "before pg2"
 
 
 def test_reseeding_takes_the_cheapest_way_and_keeps_the_old_directory_until_the_proof(spare: Site) -> None:
