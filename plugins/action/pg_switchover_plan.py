@@ -26,7 +26,7 @@ class ActionModule(ForeignActionBase):
 
     _requires_connection = False
     _VALID_ARGS = frozenset(
-        {"checks", "failed_from", "leave_unreachable", "maximum_lag_bytes", "others", "plan", "target"}
+        {"checks", "failed_from", "leave_unreachable", "maximum_lag_bytes", "opening", "others", "plan", "target"}
     )
 
     def act(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -43,7 +43,8 @@ class ActionModule(ForeignActionBase):
         if problems and not waits_for_checks:
             said = " ".join(problems if len(problems) == 1 else (f"({n}) {text}" for n, text in enumerate(problems, 1)))
             count = "" if len(problems) == 1 else f" {len(problems)} reasons:"
-            result.update(failed=True, msg=f"Nothing was changed.{count} {said}", problems=problems)
+            opening = arguments.get("opening") or "Nothing was changed."
+            result.update(failed=True, msg=f"{opening}{count} {said}", problems=problems)
             return result
         if not waits_for_checks:
             for note in plan["notes"]:

@@ -55,6 +55,14 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._server impor
     read_control_data,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._service import service_of
+from ansible_collections.pgtandem.replication.plugins.module_utils._shutdown import (
+    Watch,
+    archiver_of,
+    archiver_problem,
+    clients_of,
+    stalled_clients,
+    stalled_problem,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._status_queries import (
     current_position_statement,
     write_statement,
@@ -86,6 +94,8 @@ class DemoteRequest:
     token: str = ""
     maximum_lag_bytes: int = 16 * 1024 * 1024
     maximum_transaction_seconds: float = 30.0
+    #: Seconds of the shutdown after which what it waits for is ended.
+    maximum_pause: float = 10.0
     #: Seconds after which the standby may have stopped waiting.
     patience: float = 60.0
     timeout: float = 300.0
@@ -109,6 +119,8 @@ class DemoteEvidence:
     long_transactions: tuple[str, ...] = ()
     #: What the server program says of the configuration that it would start with; empty: nothing.
     configuration: str = ""
+    #: What the shutdown would wait for, as sentences with a remedy.
+    waits: tuple[str, ...] = ()
 
 
 def plan_demotion(request: DemoteRequest, seen: DemoteEvidence) -> list[str]:
@@ -146,7 +158,7 @@ def plan_demotion(request: DemoteRequest, seen: DemoteEvidence) -> list[str]:
             f"This server could not start again with the configuration that it has: {seen.configuration}. Correct that "
             "first."
         )
-    return blockers
+    return blockers + list(seen.waits)
 
 
 def demote_request_from(parameters: t.Mapping[str, t.Any]) -> DemoteRequest:
@@ -166,12 +178,13 @@ def demote_request_from(parameters: t.Mapping[str, t.Any]) -> DemoteRequest:
         token=checked_token(parameters["token"]) if parameters["token"] else "",
         maximum_lag_bytes=parameters["maximum_lag_bytes"],
         maximum_transaction_seconds=parameters["maximum_transaction_seconds"],
+        maximum_pause=parameters["maximum_pause"],
         patience=parameters["patience"],
         timeout=parameters["timeout"],
     )
 
 
-def _observe(host: Host, database: Database, request: DemoteRequest) -> DemoteEvidence:
+def _observe(host: Host, database: Database, request: DemoteRequest, pid: int) -> DemoteEvidence:
     wal, lsn = ("wal", "lsn") if supports(database.version, "wal_names") else ("xlog", "location")
     senders = database.rows(
         f"SELECT application_name, state, pg_{wal}_{lsn}_diff(pg_current_{wal}_{lsn}(), flush_{lsn})::bigint AS lag "
@@ -193,6 +206,14 @@ def _observe(host: Host, database: Database, request: DemoteRequest) -> DemoteEv
             for row in long
         ),
         configuration=configuration_problem(host),
+        waits=tuple(
+            problem
+            for problem in (
+                stalled_problem(stalled_clients(database), request.maximum_pause),
+                archiver_problem(archiver_of(host, database, pid), request.maximum_pause),
+            )
+            if problem
+        ),
     )
 
 
@@ -270,26 +291,32 @@ def _prove_link(database: Database, successor: str) -> None:
         time.sleep(0.01)
 
 
-def _await_exit(host: Host, pid: int, timeout: float) -> bool:
+def _await_exit(host: Host, pid: int, timeout: float, watch: Watch) -> str | None:
+    """None once the server has ended, or else what it still waits for, as far as that is known."""
     deadline = time.monotonic() + timeout
     while True:
         postmaster = find_postmaster(host)
         if postmaster is None or postmaster.pid != pid:
-            return True
+            return None
+        waits = watch.look()
+        if waits is not None:
+            return waits
         if time.monotonic() >= deadline:
-            return False
+            return f"{timeout:g} seconds have passed"
         time.sleep(0.005)
 
 
-def _refused(message: str) -> ReplicationError:
-    return ReplicationError(
-        f"Nothing was changed, and this primary goes on. {message}", point_of_no_return=False, problems=[message]
-    )
+#: What is true of a primary that was not told to shut down.
+GOES_ON = "Nothing was changed, and this primary goes on."
 
 
-def _before_anything(host: Host, database: Database, request: DemoteRequest) -> list[FileChange]:
+def _refused(message: str, outcome: str = GOES_ON) -> ReplicationError:
+    return ReplicationError(f"{outcome} {message}", point_of_no_return=False, problems=[message])
+
+
+def _before_anything(host: Host, database: Database, request: DemoteRequest, pid: int) -> list[FileChange]:
     """Every reason not to begin, at once; the changes of files where there is none."""
-    problems = plan_demotion(request, _observe(host, database, request))
+    problems = plan_demotion(request, _observe(host, database, request, pid))
     changes: list[FileChange] = []
     control = read_control_data(host)
     for check in (
@@ -302,7 +329,7 @@ def _before_anything(host: Host, database: Database, request: DemoteRequest) -> 
             problems.append(error.message)
     if problems:
         raise ReplicationError(
-            f"Nothing was changed, and this primary goes on. {' '.join(problems)}",
+            f"{GOES_ON} {' '.join(problems)}",
             point_of_no_return=False,
             problems=problems,
         )
@@ -314,15 +341,22 @@ def demote(host: Host, request: DemoteRequest, *, check_mode: bool) -> dict[str,
     with alone_with_cluster(host, timeout=30):
         evidence = look_at_directory(host)
         if classify(evidence) not in (DirectoryState.PRIMARY, DirectoryState.STANDBY):
-            raise _refused(f"{describe(evidence)}.")
+            raise _refused(f"{describe(evidence)}.", "Nothing was changed.")
         postmaster = find_postmaster(host)
+        if postmaster is not None and postmaster.status == "stopping":
+            raise _refused(
+                f"The server of {host.instance.data_directory} is shutting down"
+                + (", and can only start as a standby" if evidence.signal_files else "")
+                + ". Wait for its end, or end what it waits for (its archive_command, its WAL senders), and run again.",
+                "Nothing was changed.",
+            )
         if postmaster is None:
             return _return_stopped(host, request, evidence, check_mode=check_mode)
         with contextlib.ExitStack() as stack:
             database = stack.enter_context(open_database(host, request.login, postmaster))
             if database.value("SELECT pg_is_in_recovery()"):
                 return _result(host, [], changed=False)
-            changes = _before_anything(host, database, request)
+            changes = _before_anything(host, database, request, postmaster.pid)
             if check_mode:
                 return _result(host, _actions(changes), changed=True, diff=changes)
             return _step_down(host, request, database, changes, postmaster.pid)
@@ -346,6 +380,10 @@ def _step_down(
             _checkpoint(database)
             if request.successor:
                 _prove_link(database, request.successor)
+            # The record that was written just now is something that each client has to confirm.
+            stalled = stalled_problem(stalled_clients(database), request.maximum_pause)
+            if stalled:
+                raise ReplicationError(stalled)
             if request.token:
                 _await_answer(host, request)
             if time.monotonic() - began > request.patience:
@@ -365,17 +403,19 @@ def _step_down(
             # Nobody was told to shut down, so nobody has seen the end of this server's WAL.
             _take_back(host, changes)
             raise _refused(error.message) from error
+        watch = Watch(host, pid, clients_of(database), successor=request.successor, pause=request.maximum_pause)
         # From here on there is no way back but a promotion.
         stopped_at = time.time()
         host.files.signal(pid, signal.SIGINT)
-        ended = _await_exit(host, pid, request.timeout)
+        waits = _await_exit(host, pid, request.timeout, watch)
         ended_at = time.time()
-        if not ended:
+        if waits is not None:
             raise ReplicationError(
-                f"The server was told to shut down and still runs after {request.timeout:g} seconds. It ends by itself "
-                "as soon as its last sessions and WAL senders have, and can only start as a standby. Run the same "
-                "command again; it goes on from there.",
+                f"The server was told to shut down and still runs: {waits}. It can only start as a standby. See that "
+                "that ends, by itself or by your hand, and run the same command again, or site.yml where the roles "
+                "have changed by then.",
                 point_of_no_return=True,
+                warnings=watch.notes(),
             )
         control = read_control_data(host)
         try:
@@ -394,6 +434,8 @@ def _step_down(
             clean=bool(control and control.state == SHUT_DOWN),
             checkpoint_lsn=control.checkpoint_lsn if control else None,
             times={"written": written, "stopping": stopped_at, "stopped": ended_at, "started": time.time()},
+            ended_wal_senders=[client.shown for client in watch.ended],
+            warnings=watch.notes(),
         )
         return result
 
@@ -426,7 +468,8 @@ def _return_stopped(
     if classify(evidence) is DirectoryState.PRIMARY and (control is None or control.state != SHUT_DOWN):
         raise _refused(
             f"{describe(evidence)}, so it was not shut down cleanly and may hold what no other host has. Start it "
-            "again as the primary, or let the playbook rejoin see to it once another host is the primary."
+            "again as the primary, or let the playbook rejoin see to it once another host is the primary.",
+            "Nothing was changed.",
         )
     changes = _settings(host, request)
     actions = [f"Write {change.path}" for change in changes] + ["Start it as a standby"]
@@ -448,6 +491,7 @@ def _result(host: Host, actions: list[str], *, changed: bool, diff: t.Iterable[F
         "clean": None,
         "checkpoint_lsn": None,
         "times": None,
+        "ended_wal_senders": [],
         "point_of_no_return": changed,
         "file_diffs": [change.as_diff() for change in diff],
         "instance": host.instance.as_result(),

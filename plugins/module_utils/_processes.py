@@ -56,20 +56,55 @@ def title_of(pid: int) -> str | None:
         return None
 
 
-def _parent_of(pid: int) -> int | None:
+def _stat_of(pid: int) -> list[str]:
+    """What follows the name in a process's stat file (proc(5)), empty where it is gone."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
-            return int(stream.read().rsplit(")", 1)[1].split()[1])
-    except (FileNotFoundError, ProcessLookupError, PermissionError, IndexError, ValueError):
-        return None
+            return stream.read().rsplit(")", 1)[1].split()
+    except (FileNotFoundError, ProcessLookupError, PermissionError, IndexError):
+        return []
+
+
+def _parent_of(pid: int) -> int | None:
+    fields = _stat_of(pid)
+    return int(fields[1]) if fields else None
 
 
 def _state_of(pid: int) -> str:
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
-            return stream.read().rsplit(")", 1)[1].split()[0]
-    except (FileNotFoundError, ProcessLookupError, PermissionError, IndexError):
-        return "X"
+    fields = _stat_of(pid)
+    return fields[0] if fields else "X"
+
+
+class Lifetime(t.NamedTuple):
+    """Which process had a pid at a moment: another one that gets the same pid has another start."""
+
+    start: int
+    parent: int
+    title: str = ""
+
+    def __eq__(self, other: object) -> bool:
+        # A title changes with what the process does.
+        return isinstance(other, Lifetime) and (self.start, self.parent) == (other.start, other.parent)
+
+    def __hash__(self) -> int:
+        return hash((self.start, self.parent))
+
+
+def lifetime_of(pid: int) -> Lifetime | None:
+    """The process that has a pid now, None where there is none."""
+    fields = _stat_of(pid)
+    if not fields or fields[0] in ("Z", "X"):
+        return None
+    return Lifetime(int(fields[19]), int(fields[1]), title_of(pid) or "")
+
+
+def seconds_of(pid: int) -> float | None:
+    """For how long a process has been running, None where it is gone."""
+    lifetime = lifetime_of(pid)
+    if lifetime is None:
+        return None
+    with open("/proc/uptime", encoding="ascii") as stream:
+        return max(0.0, float(stream.read().split()[0]) - lifetime.start / os.sysconf("SC_CLK_TCK"))
 
 
 def is_postmaster_of(pid: int, data_directory: str, *, identity: Identity) -> bool:
@@ -155,6 +190,15 @@ def replication_part(title: str) -> str | None:
         if pattern.search(title.split(" streaming ")[0]):
             return part
     return None
+
+
+def is_archiver(title: str) -> bool:
+    """Whether a server's process is its archiver.
+
+    >>> is_archiver("postgres: 15/main: archiver last was 000000010000000000000003"), is_archiver("postgres: walwriter")
+    (True, False)
+    """
+    return bool(re.match(r"postgres: (.*: )?archiver\b(?!:)", title))
 
 
 def _sockets_of(pid: int | str) -> set[str]:

@@ -369,6 +369,7 @@ def _fill_processes(status: Status, postmaster: Postmaster) -> None:
         "pid": postmaster.pid,
         "port": postmaster.port,
         "socket_directory": postmaster.socket_directory or None,
+        "status": postmaster.status or None,
     }
     status["processes"] = [
         {"pid": process.pid, "part": replication_part(process.title), "title": process.title}

@@ -79,6 +79,13 @@ options:
     description: How long the oldest open transaction may have been going on. The shutdown rolls open transactions back.
     type: float
     default: 30
+  maximum_pause:
+    description:
+      - Seconds that the shutdown may wait for clients of WAL senders, since for as long nobody can write. After that
+        the WAL senders of all but O(successor) are ended, and after twice as long that one, too.
+      - Where such a wait is foreseen, or one for the archiver, the module fails before anything is changed.
+    type: float
+    default: 10
   patience:
     description: Seconds that the checkpoint may take, less than the standby waits.
     type: float
@@ -140,6 +147,11 @@ times:
       ended (C(stopped)), and when it was back (C(started)).
   returned: success
   type: dict
+ended_wal_senders:
+  description: The clients of WAL senders that the shutdown did not wait for.
+  returned: success
+  type: list
+  elements: str
 point_of_no_return:
   description: Whether the server was told to shut down. With V(false) this primary goes on as before.
   returned: always
@@ -172,6 +184,8 @@ def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
     )
     if problems:
         raise ReplicationError(" ".join(problems), point_of_no_return=False)
+    if module.params["maximum_pause"] <= 0:
+        raise ReplicationError("maximum_pause is a number of seconds above 0.", point_of_no_return=False)
     result = demote(host, demote_request_from(module.params), check_mode=module.check_mode)
     diff = result.pop("file_diffs")
     if module._diff and diff:
@@ -201,6 +215,7 @@ def main() -> None:
             token={"type": "str", "default": "", "no_log": False},
             maximum_lag_bytes={"type": "int", "default": 16777216},
             maximum_transaction_seconds={"type": "float", "default": 30},
+            maximum_pause={"type": "float", "default": 10},
             patience={"type": "float", "default": 60},
             timeout={"type": "float", "default": 300},
         ),

@@ -354,9 +354,11 @@ replication:
       description: Whether the server of this data directory runs.
       type: bool
     postmaster:
-      description: Its first process, with C(pid), C(port) and C(socket_directory).
+      description:
+        - Its first process, with C(pid), C(port) and C(socket_directory), and from 10 on C(status), as
+          C(postmaster.pid) has it (starting, stopping, ready or standby).
       type: dict
-      sample: {pid: 4711, port: 5432, socket_directory: /var/run/postgresql}
+      sample: {pid: 4711, port: 5432, socket_directory: /var/run/postgresql, status: ready}
     port_taken_by:
       description: Who listens on the port while the instance itself does not run; then it could not start.
       type: str

@@ -36,6 +36,10 @@ options:
         old one again.
     type: str
     default: ""
+  opening:
+    description: What was done before, for a reason to stop that is found now. Without it nothing was changed.
+    type: str
+    default: ""
   others:
     description: Results of M(pgtandem.replication.pg_node) for hosts that are not part of the play.
     type: list

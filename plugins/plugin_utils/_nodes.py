@@ -121,6 +121,29 @@ UNSIGNAL = (
 )
 
 
+def postmaster_status(node: Node) -> str:
+    """What the server says of itself in postmaster.pid: starting, stopping, ready or standby; empty where it does not.
+
+    >>> postmaster_status({"status": {"postmaster": {"status": "stopping"}}}), postmaster_status({"status": None})
+    ('stopping', '')
+    """
+    return ((node["status"] or {}).get("postmaster") or {}).get("status") or ""
+
+
+def without_stopping(nodes: t.Sequence[Node]) -> list[Node]:
+    """The hosts, but those whose server is shutting down while another one is the primary of its system count as not
+    read: an old primary that its archiver or a client keeps from ending comes back later, as a standby."""
+    leaders = {
+        (node["cluster"], system_of(node)) for node in nodes if leads(node) and postmaster_status(node) != "stopping"
+    }
+    return [
+        {**node, "status": None, "stopping": True, "unread_reason": None}
+        if postmaster_status(node) == "stopping" and (node["cluster"], system_of(node)) in leaders
+        else node
+        for node in nodes
+    ]
+
+
 def signalled(node: Node) -> str:
     """What makes a standby of a running primary at its next start, as a clause; empty where nothing does."""
     if not leads(node):
@@ -142,7 +165,16 @@ def unread(nodes: t.Iterable[Node]) -> list[Node]:
 
 def why_unread(node: Node) -> str:
     """The evidence that a host was not read."""
+    if node.get("stopping"):
+        return f"the server of {node['name']} is shutting down"
     return f"{node['name']} could not be read{because(node)}"
+
+
+def remedy_for_unread(node: Node, then: str = "run again") -> str:
+    """What to do about a host that was not read."""
+    if node.get("stopping"):
+        return f"Wait for its end, or end what it waits for (its archive_command, its WAL senders), and {then}."
+    return f"Make it reachable and {then}."
 
 
 def because(node: Node) -> str:

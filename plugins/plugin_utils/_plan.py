@@ -93,6 +93,8 @@ def plan_of(
         "left_slot": left_slot(node, upstream),
         # Set where the host has to come back first.
         "returning": None,
+        # Set where the server is shutting down, so that this run goes on without it.
+        "later": False,
         "reseed": bool(upstream) and reseeds(node),
         "hba_rules": secured(rules, node) + list(node["hba_rules"]),
         "ident_rules": ident_rules(node, nodes),

@@ -26,6 +26,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import
     named,
     of_state,
     quorum,
+    remedy_for_unread,
     runs,
     signalled,
     state_of,
@@ -68,7 +69,7 @@ def _unread_notes(primary: Node, nodes: t.Sequence[Node]) -> tuple[Problem, ...]
             "standby-unread",
             (node["name"],),
             f"{why_unread(node)}, and is left as it is: {primary['name']} runs as the primary.",
-            "Make it reachable and run again.",
+            remedy_for_unread(node),
         )
         for node in unread(nodes)
     )

@@ -31,6 +31,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import
     system_of,
     unread,
     why_unread,
+    without_stopping,
 )
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._roles import Roles
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import assess, plans_of
@@ -116,7 +117,7 @@ def plan_switchover(
         )
         return Switchover(FINISH, "", target, problems=(problem,))
     cluster = next(node["cluster"] for node in nodes if node["name"] == target)
-    members = as_they_run(node for node in nodes if node["cluster"] == cluster)
+    members = as_they_run(without_stopping([node for node in nodes if node["cluster"] == cluster]))
     names = {node["name"]: node for node in members}
     wanted = names[target]
     plan = Switchover(FINISH, cluster, target, **_future(members, wanted))

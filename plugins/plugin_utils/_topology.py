@@ -24,7 +24,14 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_ch
     problems_between,
     senders_needed,
 )
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, Problem, quorum, state_of, unread
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import (
+    Node,
+    Problem,
+    quorum,
+    state_of,
+    unread,
+    without_stopping,
+)
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._parameter_order import NOTHING, Order, order_of
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._plan import levels_of, plan_of, upstream_of
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import (
@@ -109,6 +116,7 @@ def settle(
     C(asked) are hosts that are to come back. They count as the standbys that they will be, and their plan says how.
     """
     asked = asked or Asked()
+    nodes = without_stopping(nodes)
     leaving = [
         problem
         for cluster, members in clusters_of(nodes).items()
@@ -157,6 +165,9 @@ def settle(
     hosts = {name: how for cluster in back.values() for name, how in cluster.hosts.items()}
     for name in plans.keys() & hosts.keys():
         plans[name]["returning"] = hosts[name].as_plan()
+    for node in nodes:
+        if node.get("stopping") and node["name"] in plans:
+            plans[node["name"]]["later"] = True
     return {
         "nodes": plans,
         "depth": max((plan["level"] for plan in plans.values()), default=0),

@@ -500,8 +500,8 @@ class Sampler:
         self._thread.join()
 
 
-def wait_until(condition: t.Callable[[], object], what: str) -> None:
+def wait_until(condition: t.Callable[[], object], what: str, *, every: float = 0.05) -> None:
     deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.05)
+        time.sleep(every)

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
+import threading
+import time
 import typing as t
 from pathlib import Path
 
@@ -171,6 +174,180 @@ def test_a_primary_that_was_stopped_comes_back_as_a_standby(make_cluster: MakeCl
     pair.primary.run("pg_ctl", "-w", "-D", pair.primary.data_directory, "-m", "fast", "-s", "stop")
     (back,) = run_tasks([pair.demote()])
     assert back["changed"] and back["clean"] and pair.primary.psql("SELECT pg_is_in_recovery()") == "t"
+
+
+#: The oldest and the newest that are at hand; what a shutdown waits for is the same in all.
+BOTH = [server for server in SERVERS if server.values[0] in ("embedded", "15")]
+
+
+class Receiver:
+    """A pg_receivewal that can be stopped as a hung one is."""
+
+    def __init__(self, pair: Pair, folder: Path) -> None:
+        self._pair = pair
+        primary = pair.primary
+        self._process = subprocess.Popen(
+            [str(primary.bin_directory / "pg_receivewal"), "-D", str(folder), "-h", str(primary.folder), "-p",
+             str(primary.port), "-U", primary.superuser, "--status-interval=1"],
+            user=primary.superuser if os.geteuid() == 0 else None, cwd="/", stderr=subprocess.DEVNULL,
+            env={"PATH": os.environ["PATH"]},
+        )  # fmt: skip
+        wait_until(lambda: self.column("state") == "streaming", "pg_receivewal")
+
+    def column(self, expression: str) -> str:
+        return self._pair.primary.psql(
+            f"SELECT {expression} FROM pg_stat_replication WHERE application_name = 'pg_receivewal'"
+        )
+
+    def hang(self) -> None:
+        """It reads nothing more, and the server has more for it than a socket takes."""
+        os.kill(self._process.pid, signal.SIGSTOP)
+        self._pair.primary.psql("CREATE TABLE much AS SELECT repeat(n::text, 50) FROM generate_series(1, 200000) n")
+
+    def hang_at(self, words: str) -> threading.Thread:
+        """It hangs likewise as soon as the server is asked for this."""
+        primary = self._pair.primary
+        go = primary.data_directory / "go"
+        write = "INSERT INTO much SELECT repeat(n::text, 50) FROM generate_series(1, 300000) n"
+        primary.psql("CREATE TABLE much (line text)")
+        loop = "WHILE (pg_stat_file('go', true)).size IS NULL LOOP PERFORM pg_sleep(0.002); END LOOP"
+
+        def session() -> None:
+            primary.run("psql", "-Xq", "-h", primary.folder, "-p", str(primary.port), "-d", "postgres", "-c",
+                        f"DO $$ BEGIN {loop}; {write}; END $$", check=False)  # fmt: skip
+
+        writer = threading.Thread(target=session)
+        writer.start()
+
+        def watch() -> None:
+            wait_until(lambda: words in primary.log(), words, every=0.002)
+            os.kill(self._process.pid, signal.SIGSTOP)
+            go.touch()
+            writer.join()
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        return watcher
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def test_a_client_that_does_not_answer_is_named_before_anything_is_changed(
+    make_cluster: MakeCluster, make_folder: MakeFolder
+) -> None:
+    pair = pair_of(make_cluster, make_folder)
+    receiver = Receiver(pair, make_folder())
+    try:
+        # As long as it answers it is none, however far its last flush is behind.
+        pair.primary.psql("CREATE TABLE little AS SELECT repeat(n::text, 50) FROM generate_series(1, 10000) n")
+        assert not run_tasks([pair.demote(check=True)])[0].get("failed")
+        receiver.hang()
+        wait_until(lambda: receiver.column("clock_timestamp() - reply_time > interval '12 s'") == "t", "its silence")
+        checked, refused = run_tasks([pair.demote(check=True), pair.demote()])
+    finally:
+        receiver.end()
+    for result in (checked, refused):
+        assert result["failed"] and result["point_of_no_return"] is False, result
+        assert "pg_receivewal at" in result["msg"] and "bytes to confirm" in result["msg"], result["msg"]
+    pair.goes_on()
+
+
+@pytest.mark.parametrize("server", BOTH)
+def test_a_client_that_hangs_in_the_pause_is_ended(
+    make_cluster: MakeCluster, make_folder: MakeFolder, server: str
+) -> None:
+    """Nothing else would end it: without a checkpoint of the shutdown there would be no primary at all."""
+    pair = pair_of(make_cluster, make_folder, server)
+    pair.primary.psql("ALTER SYSTEM SET wal_sender_timeout = 0")
+    pair.primary.reload()
+    receiver = Receiver(pair, make_folder())
+    try:
+        (armed,) = run_tasks([pair.arm("t1")])
+        watcher = receiver.hang_at("statement: CHECKPOINT")
+        demoted, promoted = run_tasks(
+            [pair.demote("t1", maximum_pause=2, timeout=30, maximum_transaction_seconds=600), pair.end("collect", "t1")]
+        )
+        watcher.join()
+    finally:
+        receiver.end()
+    assert armed["state"] == "waiting"
+    assert demoted.get("clean"), demoted
+    assert [name.split(" at ")[0] for name in demoted["ended_wal_senders"]] == ["pg_receivewal"]
+    assert promoted["state"] == "promoted", promoted
+    assert promoted["times"]["promoted"] - demoted["times"]["stopping"] < 10
+    assert pair.primary.psql("SELECT pg_is_in_recovery()") == "t"
+    assert pair.standby.psql("SELECT pg_is_in_recovery()") == "f"
+
+
+def archiving(pair: Pair, command: str) -> None:
+    pair.primary.configure(archive_mode="on", archive_command=command)
+    pair.primary.run("pg_ctl", "-w", "-D", pair.primary.data_directory, "-m", "fast", "-s", "stop")
+    pair.primary.start()
+    state = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
+    wait_until(lambda: pair.primary.psql(state) == "1", "the standby to stream")
+
+
+def test_an_archiver_that_would_not_end_is_found_before_anything_is_changed(
+    make_cluster: MakeCluster, make_folder: MakeFolder
+) -> None:
+    pair = pair_of(make_cluster, make_folder)
+    mode = make_folder() / "mode"
+    mode.write_text("true")
+    archiving(pair, f"sh {mode}")
+    assert not run_tasks([pair.demote(check=True)])[0].get("failed")
+    for body, told in (("exit 1", "Archiving fails"), ("sleep 300", "archive_command has been running for")):
+        mode.write_text(body)
+        pair.primary.psql("SELECT txid_current(), pg_switch_wal()")
+        seen = "SELECT failed_count > 0 FROM pg_stat_archiver" if body == "exit 1" else "SELECT true"
+        wait_until(lambda seen=seen: pair.primary.psql(seen) == "t", told)  # type: ignore[misc]
+        pause = 1 if body.startswith("sleep") else 10
+        wait_until(lambda body=body: "sleep" not in body or _running("sleep 300"), "the command")  # type: ignore[misc]
+        time.sleep(pause if pause == 1 else 0)
+        checked, refused = run_tasks([pair.demote(check=True, maximum_pause=pause), pair.demote(maximum_pause=pause)])
+        for result in (checked, refused):
+            assert result["failed"] and result["point_of_no_return"] is False, result
+            assert told in result["msg"], result["msg"]
+    for pid in _running("sleep 300"):
+        os.kill(pid, signal.SIGKILL)
+    mode.write_text("true")
+    pair.goes_on()
+
+
+def _running(words: str) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if path.read_bytes().replace(b"\0", b" ").decode().strip() == words:
+                found.append(int(path.parent.name))
+    return found
+
+
+def test_an_archiver_that_hangs_in_the_pause_keeps_nobody_from_taking_over(
+    make_cluster: MakeCluster, make_folder: MakeFolder
+) -> None:
+    pair = pair_of(make_cluster, make_folder)
+    mode = make_folder() / "mode"
+    mode.write_text("true")
+    archiving(pair, f"sh {mode}")
+    run_tasks([pair.arm("t1")])
+    mode.write_text("sleep 301")
+    try:
+        demoted, promoted, again = run_tasks(
+            [pair.demote("t1", maximum_pause=2, timeout=40), pair.end("collect", "t1"), pair.demote(check=True)]
+        )
+        assert promoted["state"] == "promoted", promoted
+        assert demoted["failed"] and demoted["point_of_no_return"] is True, demoted
+        assert "it waits for its archive_command" in demoted["msg"], demoted["msg"]
+        assert again["failed"] and "is shutting down" in again["msg"], again["msg"]
+        assert "login" not in again["msg"], again["msg"]
+    finally:
+        for pid in _running("sleep 301"):
+            os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not (pair.primary.data_directory / "postmaster.pid").exists(), "the end of the old primary")
+    (back,) = run_tasks([pair.demote()])
+    assert back["clean"] and pair.primary.psql("SELECT pg_is_in_recovery()") == "t", back
 
 
 @pytest.mark.parametrize("server", SERVERS)

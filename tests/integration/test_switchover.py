@@ -5,6 +5,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+from pathlib import Path
+
 import pytest
 from conftest import BIN_DIRECTORIES, MakeSite, build_pair, build_trio
 from site_runs import Run, Site, wait_until
@@ -69,6 +74,78 @@ def test_there_and_back(three: Site) -> None:
     assert three["pg1"].psql("SELECT count(*) FROM there") == "4"
     again = switch(three, "pg1")
     assert again.status == 0 and set(again.changed.values()) == {0}, again.output
+
+
+def test_a_target_that_hangs_in_the_pause_leaves_the_primary_in_its_place(three: Site) -> None:
+    old = primary_of(three)
+    target = min(set(three.nodes) - {old})
+    receiver = int(three[target].psql("SELECT pid FROM pg_stat_wal_receiver"))
+    signal_file = three[old].data_directory / "standby.signal"
+
+    def hang() -> None:
+        wait_until(signal_file.exists, "the point from where there is no way back", every=0.001)
+        os.kill(receiver, signal.SIGSTOP)
+
+    thread = threading.Thread(target=hang)
+    thread.start()
+    try:
+        run = switch(three, target, "-e", "pgtandem_switchover_maximum_pause=1")
+    finally:
+        thread.join()
+        os.kill(receiver, signal.SIGCONT)
+    assert run.status != 0 and f"{old} was promoted again and serves" in run.flat, run.output
+    assert primary_of(three) == old
+    three.converge()
+    all_follow(three, old)
+
+
+def running(words: str) -> list[int]:
+    """The processes with just these words."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes().replace(b"\0", b" ").decode().strip() == words:
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.stops("host-stopping")
+def test_an_old_primary_that_its_archiver_keeps_from_ending_holds_up_nobody(make_site: MakeSite) -> None:
+    site = make_site()
+    site.variables["pgtandem_on_role_change"] = "follow"
+    site.add("pg1", "primary")
+    for name in ("pg2", "pg3"):
+        site.add(name, "standby")
+    mode = site.folder / "run" / "mode"
+    mode.write_text("true")
+    site.variables["parameters"] = {"archive_mode": True, "archive_command": f"sh {mode}"}
+    site.converge()
+    pause = ("-e", "pgtandem_switchover_maximum_pause=2")
+    try:
+        # From now on what is archived last, at the shutdown, hangs.
+        mode.write_text("sleep 302")
+        run = switch(site, "pg2", *pause)
+        assert run.status != 0 and "it waits for its archive_command" in run.flat, run.output
+        assert "does not follow it yet: that server is still shutting down" in run.flat, run.output
+        assert "login_user" not in run.flat, run.output
+        assert site["pg2"].psql("SELECT pg_is_in_recovery()") == "f"
+        wait_until(lambda: site.streaming("pg2") == "pg3", "pg3 to follow")
+        again = switch(site, "pg2", *pause)
+        assert "still shutting down" in again.flat and site.streaming("pg2") == "pg3", again.output
+        rest = site.converge()
+        assert "the server of pg1 is shutting down, and is left as it is" in rest.flat, rest.output
+        # With nobody else as the primary it stops the run.
+        site["pg2"].stop("immediate")
+        site.refused("pg1: its server is shutting down")
+        site["pg2"].start()
+    finally:
+        for pid in running("sleep 302"):
+            os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: site["pg1"].pid is None, "the end of pg1")
+    site.converge()
+    all_follow(site, "pg2")
 
 
 def test_what_a_dead_run_left_without_a_primary_is_completed(make_site: MakeSite) -> None:
