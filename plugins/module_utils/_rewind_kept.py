@@ -68,8 +68,8 @@ class Kept:
     def begin(self, *, movable: t.Collection[str] = (), wal: t.Sequence[str] = (), **facts: t.Any) -> None:
         """Put away what is the host's own, then say on disk that the directory is no longer good.
 
-        `movable` are files that cannot be written, so they are moved as folders are; `wal` the files of the WAL that are
-        kept until the rewind is through.
+        `movable` are files that cannot be written, so they are moved as folders are; `wal` are the files of the WAL
+        that are kept until the rewind is through.
         """
         if self.state():
             # An earlier run put the files away; what lies there now may be the other server's.
@@ -83,9 +83,7 @@ class Kept:
             self._host.files.remove_tree(folder)
             self._host.files.make_folder(folder, mode=0o700)
         names = own_entries(self._host.files.list_names(self._directory))
-        folders = [
-            name for name in names if name in movable or self._host.files.is_folder(f"{self._directory}/{name}")
-        ]
+        folders = [name for name in names if name in movable or self._host.files.is_folder(f"{self._directory}/{name}")]
         files = [name for name in names if name not in folders]
         try:
             self._copy_wal([f"{self._pg_wal}/{name}" for name in wal], self._wal)

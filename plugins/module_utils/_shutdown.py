@@ -12,7 +12,6 @@ shutdown from being written, and without it no standby can take over.
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import time
 import typing as t
@@ -255,8 +254,7 @@ class Watch:
             # Its connection is broken, and the server would wait for it as long as for any other.
             stuck = self._alive(successor=True)
         for client in stuck:
-            with contextlib.suppress(ProcessLookupError):
-                self._host.files.signal(client.pid, signal.SIGTERM)
+            self._host.files.signal(client.pid, signal.SIGTERM)
             if client not in self.ended:
                 self.ended.append(client)
         if stuck or control is None or control.state != WRITTEN:
