@@ -14,7 +14,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import stat
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._database import Database
@@ -125,18 +124,6 @@ def _walk(directory: str, inside: str = "") -> t.Iterator[tuple[str, int]]:
                 yield path, why
 
 
-def _can_be_moved(directory: str, name: str, why: int) -> bool:
-    """Whether what its mode protects can be renamed: not what is immutable, or on a read-only file system."""
-    if why != errno.EACCES:
-        return False
-    try:
-        seen = os.lstat(directory)
-    except OSError:
-        return False
-    sticky_of_others = seen.st_mode & stat.S_ISVTX and os.geteuid() not in (0, seen.st_uid)
-    return bool(name) and not sticky_of_others
-
-
 def obstacles_on_target(host: Host, source: t.Container[str]) -> Obstacles:
     """What pg_rewind could not write in this data directory, run as the server's account.
 
@@ -149,13 +136,14 @@ def obstacles_on_target(host: Host, source: t.Container[str]) -> Obstacles:
     for path, why in found:
         top = path.split("/")[0]
         if own_entries([top]) and top:
-            if os.path.isdir(f"{directory}/{top}") and not os.path.islink(f"{directory}/{top}"):
+            if host.files.is_folder(f"{directory}/{top}") and not host.files.is_link(f"{directory}/{top}"):
                 # Folders of the host are moved away in any case, whatever is in them.
                 continue
-            if _can_be_moved(directory, path, why):
+            if why == errno.EACCES:
+                # Its mode protects it, and not its being immutable or on a read-only file system.
                 movable.add(top)
                 continue
-        elif path and path not in source and not os.path.isdir(f"{directory}/{path}"):
+        elif path and path not in source and not host.files.is_folder(f"{directory}/{path}"):
             continue
         unwritable.append(f"{directory}/{path} ({os.strerror(why)})" if path else f"{directory} ({os.strerror(why)})")
     return Obstacles(movable=tuple(sorted(movable)), unwritable=tuple(unwritable))

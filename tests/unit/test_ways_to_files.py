@@ -32,6 +32,7 @@ EXCEPTIONS = {
     "module_utils/_system/folders.py": "the way itself, by descriptors",
     "module_utils/_backup_job.py": "a program that runs as the account, so that the kernel decides",
     "module_utils/_processes.py": "the process table, which the kernel writes; else as the account",
+    "module_utils/_rewind_obstacles.py": "looks at the data directory as the account, and writes nothing",
     "module_utils/_server_settings.py:_path_of": "the process table, as the account",
     "module_utils/_waiter.py:_become_waiter": "its own descriptors and /dev/null",
     "module_utils/_host.py:look_at_facts": "/run/systemd/system, which is root's",
