@@ -10,18 +10,22 @@ import typing as t
 
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._failover import Wish, takeovers
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._failover import Failover, Wish, takeovers
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import ForeignActionBase
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreseen import problems_after
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._gather import gather
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, Problem
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._terminal import show, warn
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import clusters_of
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls_arguments import controller_problems
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import clusters_of, in_the_run, refusal
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import PASSWORD
 
 
 class ActionModule(ForeignActionBase):
     """Choose the standby to promote from what was read, or say why nobody may be."""
 
     _requires_connection = False
-    _VALID_ARGS = frozenset({"accept_loss", "answering", "fenced", "target", "will_fence"})
+    _VALID_ARGS = frozenset({"accept_loss", "answering", "chosen", "fenced", "target", "will_fence"})
 
     def act(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         result: dict[str, t.Any] = {}
@@ -30,31 +34,44 @@ class ActionModule(ForeignActionBase):
         if unknown:
             raise AnsibleActionFail(f"pg_failover has no option {', '.join(sorted(unknown))}.")
         nodes = gather(task_vars, self._templar.template)
-        found, problems = takeovers(
-            clusters_of(nodes),
+        clusters = clusters_of(in_the_run(nodes, task_vars.get("ansible_play_hosts_all") or None))
+        chosen = {str(one["cluster"]): one for one in arguments.get("chosen") or []}
+        fenced = {str(cluster) for cluster in arguments.get("fenced") or []}
+        # Those that were to be fenced.
+        to_fence = {cluster for cluster, one in chosen.items() if one["old"] and not one["done"]}
+        answer = takeovers(
+            {cluster: members for cluster, members in clusters.items() if not chosen or cluster in chosen},
             Wish(
                 target=str(arguments.get("target") or ""),
-                fenced=boolean(arguments.get("fenced") or False),
                 will_fence=boolean(arguments.get("will_fence") or False),
                 answering=frozenset(str(name) for name in arguments.get("answering") or []),
                 accept_loss=boolean(arguments.get("accept_loss") or False),
             ),
+            fenced=fenced,
+            unfenced=to_fence - fenced if "fenced" in arguments else (),
+            gate=lambda failover, members: self._after(failover, members, task_vars),
         )
-        if problems:
-            result.update(
-                failed=True,
-                msg="Nobody was promoted. " + " ".join(problem.text for problem in problems),
-                reasons=[problem.as_result() for problem in problems],
-            )
+        refused = {
+            cluster: refusal(problems, f"Nobody was promoted in cluster {cluster!r}.").result()
+            for cluster, problems in answer.refused.items()
+        }
+        if not answer.found:
+            problems = [problem for problems in answer.refused.values() for problem in problems]
+            result.update(refusal(problems, "Nobody was promoted.").result(), failed=True)
             return result
-        for one in found:
+        alive = set(task_vars.get("ansible_play_hosts") or [])
+        for cluster, why in refused.items():
+            if alive.isdisjoint(node["name"] for node in clusters[cluster]):
+                show(why["msg"], color="red")
+        for one in answer.found:
             show(one.told())
             for note in one.notes:
                 warn(note)
-        olds = [(one.cluster, one.old) for one in found if one.old is not None]
+        olds = [(one.cluster, one.old) for one in answer.found if one.old is not None]
         result.update(
             changed=False,
-            failovers=[one.as_result() for one in found],
+            failovers=[one.as_result() for one in answer.found],
+            refused=refused,
             places=[
                 {"cluster": cluster, "name": old["name"], "host": old["address"], "port": old["port"]}
                 for cluster, old in olds
@@ -62,3 +79,16 @@ class ActionModule(ForeignActionBase):
             read=[node["name"] for node in nodes if node["status"]],
         )
         return result
+
+    def _after(self, failover: Failover, members: t.Sequence[Node], task_vars: dict[str, t.Any]) -> t.Sequence[Problem]:
+        """What would stop the rest of the run after the promotion."""
+        old = failover.old["name"] if failover.old else ""
+        hostvars = task_vars["hostvars"]
+        return problems_after(
+            members,
+            failover.target["name"],
+            {old, *failover.ahead},
+            passwords={node["name"]: str(hostvars[node["name"]].get(PASSWORD) or "") for node in members},
+            dead=[old] if old else [],
+            more=controller_problems(members),
+        )

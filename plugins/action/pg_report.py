@@ -23,6 +23,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._output impor
 )
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._report import document, findings_lines
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._terminal import show
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import in_the_run
 
 _LIMITS = {"maximum_lag_bytes": int, "maximum_lag_seconds": float, "maximum_slot_bytes": int}
 _COLOURS = {"error": "red", "warning": "yellow"}
@@ -45,7 +46,10 @@ class ActionModule(ForeignActionBase):
             raise AnsibleActionFail(f"fail_on is {fail_on!r}; it is one of error, warning, never.")
         report = clean_texts(
             document(
-                gather(task_vars, self._templar.template, arguments.get("others") or []),
+                in_the_run(
+                    gather(task_vars, self._templar.template, arguments.get("others") or []),
+                    task_vars.get("ansible_play_hosts_all") or None,
+                ),
                 limits=self._limits(),
                 generated=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             )

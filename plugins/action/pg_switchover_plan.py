@@ -15,9 +15,11 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._switchover i
     SWITCH,
     Limits,
     Switchover,
+    check_problems,
     plan_switchover,
 )
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._terminal import show, warn
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls_arguments import controller_problems
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import PASSWORD
 
 
@@ -26,7 +28,7 @@ class ActionModule(ForeignActionBase):
 
     _requires_connection = False
     _VALID_ARGS = frozenset(
-        {"checks", "failed_from", "leave_unreachable", "maximum_lag_bytes", "opening", "others", "plan", "target"}
+        {"checked", "failed_from", "leave_unreachable", "maximum_lag_bytes", "opening", "others", "plan", "target"}
     )
 
     def act(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -37,9 +39,10 @@ class ActionModule(ForeignActionBase):
             raise AnsibleActionFail(f"pg_switchover_plan has no option {', '.join(sorted(unknown))}.")
         plan = arguments.get("plan") or self._look(arguments, task_vars)
         problems = list(plan["problems"])
-        waits_for_checks = plan["action"] == SWITCH and "checks" not in arguments and plan["primary"]
-        for check in arguments.get("checks") or []:
-            problems += _problems_of(check)
+        checked = boolean(arguments.get("checked") or False)
+        waits_for_checks = plan["action"] == SWITCH and not checked and plan["primary"]
+        if checked:
+            problems += check_problems(plan, _answers(plan, task_vars))
         if problems and not waits_for_checks:
             said = " ".join(problems if len(problems) == 1 else (f"({n}) {text}" for n, text in enumerate(problems, 1)))
             count = "" if len(problems) == 1 else f" {len(problems)} reasons:"
@@ -64,22 +67,25 @@ class ActionModule(ForeignActionBase):
             )
         except ValueError:
             raise AnsibleActionFail(f"maximum_lag_bytes is {lag!r}, which is no number.") from None
+        target = str(arguments.get("target") or "")
+        cluster = next((node["cluster"] for node in nodes if node["name"] == target), None)
         found = plan_switchover(
             nodes,
-            str(arguments.get("target") or ""),
+            target,
             limits=limits,
             failed_from=str(arguments.get("failed_from") or ""),
+            more=controller_problems([node for node in nodes if node["cluster"] == cluster]),
             passwords={node["name"]: str(task_vars["hostvars"][node["name"]].get(PASSWORD) or "") for node in nodes},
         )
         return _plain(found)
 
 
-def _problems_of(check: t.Any) -> list[str]:
-    """What a module that looked at a host has against it, with the host's name."""
-    if not isinstance(check, dict) or not (check.get("failed") or check.get("unreachable")):
-        return []
-    texts = check.get("problems") or [check.get("msg") or "it failed without a word"]
-    return [f"{check.get('host', 'a host')}: {' '.join(str(text).split())}" for text in texts]
+def _answers(plan: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+    """What the hosts of this play said that will take part, each by the task that was for it."""
+    hostvars, alive = task_vars["hostvars"], task_vars.get("ansible_play_hosts") or []
+    tasks = {name: "sibling" for name in plan["siblings"] if name in alive and hostvars[name].get("pgtandem_node")}
+    tasks.update({plan["target"]: "target", plan["primary"]: "primary"})
+    return {name: hostvars[name].get(f"__pgtandem_{task}_check") for name, task in tasks.items()}
 
 
 def _plain(found: Switchover) -> dict[str, t.Any]:

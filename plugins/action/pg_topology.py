@@ -10,13 +10,13 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import ForeignActionBase
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._gather import gather
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._gather import absent, cluster_of, gather
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import live_members
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._parameter_order import too_low
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import Asked
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._terminal import show, warn
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls_arguments import controller_problems
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import clusters_of, settle
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import clusters_of, in_the_run, settle
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tree import render
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import PASSWORD
 
@@ -34,7 +34,22 @@ class ActionModule(ForeignActionBase):
 
     _requires_connection = False
     _VALID_ARGS = frozenset(
-        {"accept", "dead", "follow", "leaving", "others", "raised", "rejoin", "show", "stop_old_primary"}
+        {
+            "absent",
+            "accept",
+            "dead",
+            "ended",
+            "follow",
+            "judged",
+            "leaving",
+            "opening",
+            "others",
+            "raised",
+            "rejoin",
+            "show",
+            "skip",
+            "stop_old_primary",
+        }
     )
 
     def act(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -42,8 +57,20 @@ class ActionModule(ForeignActionBase):
         unknown = set(self._task.args) - self._VALID_ARGS
         if unknown:
             raise AnsibleActionFail(f"pg_topology has no option {', '.join(sorted(unknown))}.")
+        in_run = task_vars.get("ansible_play_hosts_all") or []
+        if self._task.args.get("absent"):
+            skip = {str(name) for name in self._task.args.get("skip") or []}
+            result.update(changed=False, hosts=absent(task_vars, self._templar.template, skip))
+            return result
+        if "judged" in self._task.args:
+            return {**result, **self._judged(task_vars)}
         nodes = gather(task_vars, self._templar.template, self._task.args.get("others") or [])
+        if self._task.args.get("ended"):
+            self._tell_what_failed(task_vars, nodes)
+            result.update(changed=False)
+            return result
         if self._task.args.get("show"):
+            nodes = in_the_run(nodes, in_run or None)
             tree = [
                 line
                 for cluster, members in clusters_of(nodes).items()
@@ -51,6 +78,7 @@ class ActionModule(ForeignActionBase):
             ]
             for line in tree:
                 show(line)
+            self._tell_what_failed(task_vars, nodes)
             result.update(changed=False, tree=tree)
             return result
         strategy = _strategy_of(self._task)
@@ -62,7 +90,6 @@ class ActionModule(ForeignActionBase):
             )
         if self._task.args.get("raised"):
             return {**result, **self._confirm(task_vars, nodes)}
-        in_run = task_vars.get("ansible_play_hosts_all") or []
         try:
             if boolean(self._task.args.get("follow") or False):
                 for node in nodes:
@@ -74,7 +101,8 @@ class ActionModule(ForeignActionBase):
                 {name: str(of.get(PASSWORD) or "") for name, of in variables.items()},
                 more=controller_problems(nodes),
                 accept=[str(kind) for kind in self._task.args.get("accept") or []],
-                in_run=in_run,
+                in_run=in_run or None,
+                opening=str(self._task.args.get("opening") or ""),
                 asked=Asked(
                     frozenset(str(name) for name in self._task.args.get("rejoin") or []),
                     dead=frozenset(str(name) for name in self._task.args.get("dead") or []),
@@ -87,12 +115,43 @@ class ActionModule(ForeignActionBase):
             return result
         for name, plan in topology["nodes"].items():
             plan["in_run"] = name in in_run
+        alive = set(task_vars.get("ansible_play_hosts") or [])
+        for cluster, refused in topology["refused"].items():
+            # Where one of its hosts is there, that one fails and tells it.
+            if alive.isdisjoint(node["name"] for node in nodes if node["cluster"] == cluster):
+                show(refused["msg"], color="red")
         for note in topology["notes"]:
             warn(note)
         for line in topology["parameter_plan"]:
             show(line)
         result.update(changed=False, topology=topology)
         return result
+
+    def _judged(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Fail on the hosts of a cluster that was refused, so that they take no part in what comes."""
+        own = cluster_of(str(task_vars["inventory_hostname"]), task_vars, self._templar.template)
+        refused = (self._task.args["judged"] or {}).get(own)
+        if not refused:
+            return {"changed": False}
+        hosts = task_vars.get("ansible_play_hosts") or []
+        first = next(name for name in hosts if cluster_of(name, task_vars, self._templar.template) == own)
+        if first == task_vars["inventory_hostname"]:
+            return {**refused, "failed": True}
+        return {"failed": True, "msg": f"Cluster {own!r} has a reason to stop, which {first} tells above."}
+
+    def _tell_what_failed(self, task_vars: dict[str, t.Any], nodes: t.Sequence[t.Mapping[str, t.Any]]) -> None:
+        """The hosts that dropped out of the run, cluster by cluster: their own errors are far above by now."""
+        left = set(task_vars.get("ansible_play_hosts_all") or []) - set(task_vars.get("ansible_play_hosts") or [])
+        failed: dict[str, list[str]] = {}
+        for node in nodes:
+            if node["name"] in left:
+                failed.setdefault(node["cluster"], []).append(node["name"])
+        for cluster, names in sorted(failed.items()):
+            show(
+                f"cluster {cluster}: {', '.join(names)} failed or could not be reached (the errors are above), and "
+                "this run did nothing more there.",
+                color="red",
+            )
 
     def _confirm(self, task_vars: dict[str, t.Any], nodes: list[dict[str, t.Any]]) -> dict[str, t.Any]:
         """See that no standby has less than this primary is about to get."""

@@ -355,6 +355,13 @@ def demote(host: Host, request: DemoteRequest, *, check_mode: bool) -> dict[str,
         with contextlib.ExitStack() as stack:
             database = stack.enter_context(open_database(host, request.login, postmaster))
             if database.value("SELECT pg_is_in_recovery()"):
+                if request.token:
+                    # A standby was made to wait for the shutdown of a primary.
+                    raise _refused(
+                        "This server is a standby by now; another run moved the primary. Run the same command again, "
+                        "which goes on from there.",
+                        "Nothing was changed.",
+                    )
                 return _result(host, [], changed=False)
             changes = _before_anything(host, database, request, postmaster.pid)
             if check_mode:

@@ -29,14 +29,21 @@ options:
     type: list
     elements: str
     default: []
+  chosen:
+    description: What an earlier run of this module found (RV(failovers)); other clusters are left alone.
+    type: list
+    elements: dict
+    default: []
   will_fence:
     description: Whether the old primary will be fenced, so that signs of life do not stop the run yet.
     type: bool
     default: false
   fenced:
-    description: Whether it was fenced.
-    type: bool
-    default: false
+    description:
+      - The clusters whose old primary was fenced. Where this is given, nobody is promoted in a cluster of O(chosen)
+        that has an old primary and is not in here.
+    type: list
+    elements: str
   accept_loss:
     description: Promote what was named although another host is known to have more WAL.
     type: bool
@@ -63,6 +70,10 @@ failovers:
   type: list
   elements: dict
   sample: [{cluster: main, target: pg2, old: pg1, done: false, lsn: 0/5000148, lost_bytes: 0, timeline: 1}]
+refused:
+  description: For each cluster that needs a failover and cannot have one, why, as C(msg) and C(reasons).
+  returned: success
+  type: dict
 places:
   description: Where the old primaries listened.
   returned: success

@@ -46,14 +46,14 @@ options:
     elements: dict
     default: []
   plan:
-    description: A plan that was made before, to be judged together with O(checks).
+    description: A plan that was made before, to be judged together with what the hosts said (O(checked)).
     type: dict
-  checks:
+  checked:
     description:
-      - Results of the modules that looked at the hosts in check mode, each with its C(host). What they failed for is
-        told with the rest. A switch is only judged with this; without it the plan is returned with its C(problems).
-    type: list
-    elements: dict
+      - Whether the modules have looked at the hosts in check mode. What they refuse is told with the rest. A switch is
+        only judged with this; without it the plan is returned with its C(problems).
+    type: bool
+    default: false
 extends_documentation_fragment:
   - pgtandem.replication.attributes
   - pgtandem.replication.attributes.controller

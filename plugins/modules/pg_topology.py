@@ -19,6 +19,12 @@ description:
   - It is a building block of the collection's roles, and its result may change with them.
   - Reads the fact C(pgtandem_node) of each host, which the role C(node) keeps. A host without it counts as not read.
 options:
+  absent:
+    description:
+      - Instead of settling the topology, name the hosts (RV(hosts)) of this play's clusters that were not read in this
+        run. A cluster without a host in the play is left alone.
+    type: bool
+    default: false
   accept:
     description:
       - Identifiers of reasons that do not stop, as RV(reasons) has them, for a playbook whose job is that very state.
@@ -32,15 +38,28 @@ options:
     type: list
     elements: str
     default: []
+  ended:
+    description: Instead of settling the topology, print which hosts of the play dropped out of the run.
+    type: bool
+    default: false
   follow:
     description: Go on with the live primary where it is not the inventory's, whatever C(pgtandem_on_role_change) says.
     type: bool
     default: false
+  judged:
+    description:
+      - Instead of settling the topology, fail on the hosts of the clusters that are in here, as C(refused) of
+        RV(topology) has them.
+    type: dict
   leaving:
     description: Hosts that are about to leave their clusters. The plans are those of the clusters without them.
     type: list
     elements: str
     default: []
+  opening:
+    description: What the run has changed before, as a sentence for the messages; empty where that is nothing.
+    type: str
+    default: ''
   others:
     description: Results of M(pgtandem.replication.pg_node) for hosts that are not part of the play.
     type: list
@@ -56,6 +75,11 @@ options:
     description:
       - Hosts that are to come back as standbys, an old primary for instance. Their plan then says how, and what they
         are now stops nobody.
+    type: list
+    elements: str
+    default: []
+  skip:
+    description: Hosts that O(absent) does not name.
     type: list
     elements: str
     default: []

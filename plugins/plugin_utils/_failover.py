@@ -12,7 +12,7 @@ was fenced, nor with fewer than half of the hosts in sight.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._bytes import shown_bytes
 from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import format_lsn, lsn_distance, parse_lsn
@@ -427,24 +427,65 @@ def _failover(
     )
 
 
-def takeovers(clusters: t.Mapping[str, t.Sequence[Node]], wish: Wish) -> tuple[list[Failover], list[Problem]]:
-    """Every cluster of the run that needs one. A cluster whose primary runs is only told of where it is meant."""
+class Takeovers(t.NamedTuple):
+    """What a run has to do, cluster by cluster."""
+
+    found: list[Failover]
+    #: Why nobody may be promoted in a cluster.
+    refused: dict[str, list[Problem]]
+
+
+def takeovers(
+    clusters: t.Mapping[str, t.Sequence[Node]],
+    wish: Wish,
+    *,
+    fenced: t.Container[str] = (),
+    unfenced: t.Container[str] = (),
+    gate: t.Callable[[Failover, t.Sequence[Node]], t.Sequence[Problem]] = lambda _failover, _nodes: (),
+) -> Takeovers:
+    """Every cluster of the run that needs a failover, each judged by itself.
+
+    A cluster whose primary runs is only told of where it is meant: where it is the only one, or nothing else is found.
+    C(fenced) and C(unfenced) are the clusters whose old primary was fenced, and was to be and was not. C(gate) says
+    what will stop the rest of the run after a promotion.
+    """
     meant = {
         cluster: nodes
         for cluster, nodes in clusters.items()
         if not wish.target or any(node["name"] == wish.target for node in nodes)
     }
     if not meant:
-        return [], _about_the_target(", ".join(clusters), [node for nodes in clusters.values() for node in nodes], wish)
+        everybody = [node for nodes in clusters.values() for node in nodes]
+        named_clusters = ", ".join(clusters)
+        return Takeovers([], {named_clusters: _about_the_target(named_clusters, everybody, wish)})
     found: list[Failover] = []
-    problems: list[Problem] = []
-    healthy: list[Problem] = []
+    refused: dict[str, list[Problem]] = {}
+    healthy: dict[str, list[Problem]] = {}
     for cluster, nodes in meant.items():
-        answer = takeover(cluster, nodes, wish)
+        if cluster in unfenced:
+            refused[cluster] = [_not_fenced(cluster, nodes)]
+            continue
+        own = wish.answering.intersection(node["name"] for node in nodes)
+        answer = takeover(cluster, nodes, replace(wish, answering=own, fenced=wish.fenced or cluster in fenced))
         if isinstance(answer, Failover):
-            found.append(answer)
+            problems = list(gate(answer, nodes))
+            if problems:
+                refused[cluster] = problems
+            else:
+                found.append(answer)
         elif len(meant) > 1 and [problem.id for problem in answer] == ["primary-answers"]:
-            healthy += answer
+            healthy[cluster] = answer
         else:
-            problems += answer
-    return found, problems or ([] if found else healthy)
+            refused[cluster] = answer
+    return Takeovers(found, refused if found or refused else healthy)
+
+
+def _not_fenced(cluster: str, nodes: t.Sequence[Node]) -> Problem:
+    old = old_primary(nodes)
+    name = old["name"] if old else "the old primary"
+    return Problem(
+        "not-fenced",
+        (name,) if old else (),
+        f"The fence of {name}, the old primary of cluster {cluster!r}, failed (its error is above), so it may live.",
+        "See that it is down and stays down, and run this again.",
+    )

@@ -23,6 +23,40 @@ def members(task_vars: t.Mapping[str, t.Any], template: t.Callable[[t.Any], t.An
     return names
 
 
+def cluster_of(name: str, task_vars: t.Mapping[str, t.Any], template: t.Callable[[t.Any], t.Any]) -> str:
+    """The cluster of a host: as it was read, or as its variables or those of the play say."""
+    variables = task_vars["hostvars"][name]
+    node = variables.get("pgtandem_node")
+    if node:
+        return str(node["cluster"])
+    key = "pgtandem_cluster"
+    if key in variables:
+        return str(variables[key])
+    mine = task_vars["hostvars"][task_vars["inventory_hostname"]]
+    # What a play or a role's caller says is nobody's variable in the inventory, and counts for every host.
+    given = task_vars[key] if key in task_vars and key not in mine else defaults()[key]
+    return str(template(given))
+
+
+def absent(
+    task_vars: t.Mapping[str, t.Any], template: t.Callable[[t.Any], t.Any], skip: t.Container[str] = ()
+) -> list[str]:
+    """The hosts of this run's clusters that were not read in it: those outside of the play, and those of it that are
+    new to it."""
+    in_play = task_vars.get("ansible_play_hosts_all") or []
+    alive = task_vars.get("ansible_play_hosts") or []
+    names = members(task_vars, template)
+    clusters = {name: cluster_of(name, task_vars, template) for name in names}
+    own = {clusters[name] for name in names if name in in_play}
+    hostvars = task_vars["hostvars"]
+    return [
+        name
+        for name in names
+        if (clusters[name] in own or not own)
+        and ((name not in in_play and name not in skip) or (name in alive and "pgtandem_node" not in hostvars[name]))
+    ]
+
+
 def gather(
     task_vars: t.Mapping[str, t.Any],
     template: t.Callable[[t.Any], t.Any],

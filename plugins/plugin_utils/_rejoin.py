@@ -121,9 +121,8 @@ def reseed_problems(cluster: str, nodes: t.Sequence[Node]) -> list[Problem]:
     return []
 
 
-def unknown_names(nodes: t.Sequence[Node], asked: Asked) -> list[Problem]:
-    """Names that are no host of the inventory's two groups."""
-    known = {node["name"] for node in nodes}
+def unknown_names(nodes: t.Sequence[Node], asked: Asked, known: t.Collection[str]) -> list[Problem]:
+    """Names, of the command or of these hosts' pgtandem_reseed, that are no host of the inventory's two groups."""
     listed = {name for node in nodes if not isinstance(node["reseed"], bool) for name in _listed(node["reseed"])}
     return [
         Problem(
@@ -133,7 +132,7 @@ def unknown_names(nodes: t.Sequence[Node], asked: Asked) -> list[Problem]:
             f"They have {', '.join(sorted(known))}.",
         )
         for variable, names in (("pgtandem_reseed", listed), ("pgtandem_target", asked.rejoin | asked.leaving))
-        for name in sorted(names - known)
+        for name in sorted(names.difference(known))
     ]
 
 

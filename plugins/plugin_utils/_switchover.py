@@ -16,6 +16,7 @@ import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import format_lsn, parse_lsn
 from ansible_collections.pgtandem.replication.plugins.module_utils._names import application_name
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreseen import problems_after
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._host_checks import (
     host_problems,
     problems_as_standby,
@@ -101,10 +102,12 @@ def plan_switchover(
     limits: Limits | None = None,
     failed_from: str = "",
     passwords: t.Mapping[str, str] | None = None,
+    more: t.Sequence[Problem] = (),
 ) -> Switchover:
     """What there is to do so that C(target) is the primary.
 
-    C(failed_from): the primary that stepped down in this very run, where the target did not take its place.
+    C(failed_from): the primary that stepped down in this very run, where the target did not take its place. C(more):
+    problems of the cluster that were found elsewhere, in files of the controller.
     """
     if target not in [node["name"] for node in nodes]:
         known = ", ".join(sorted(node["name"] for node in nodes)) or "none"
@@ -138,13 +141,51 @@ def plan_switchover(
         if len(running) == 1:
             plan = plan._replace(action=SWITCH, primary=running[0]["name"])
             problems += _against_switch(members, running[0], wanted, plan, limits or Limits())
+            problems += _against_the_rest(members, target, {running[0]["name"]}, problems, passwords, more)
             plan = plan._replace(
                 successor=_name_of(members, target),
                 steps=_steps(plan, running[0]["name"]),
                 notes=tuple(note.text for note in assessed.notes if note.id != "primary-followed"),
             )
         return plan._replace(problems=tuple(problems))
-    return _without_primary(members, wanted, plan, failed_from, assessed.problems)
+    plan = _without_primary(members, wanted, plan, failed_from, assessed.problems)
+    if plan.action == COMPLETE and not plan.problems:
+        return plan._replace(problems=tuple(_against_the_rest(members, target, (), (), passwords, more)))
+    return plan
+
+
+def _against_the_rest(
+    members: t.Sequence[Node],
+    target: str,
+    back: t.Collection[str],
+    known: t.Iterable[Problem],
+    passwords: t.Mapping[str, str] | None,
+    more: t.Sequence[Problem],
+) -> list[Problem]:
+    """What would stop the run after the roles were swapped."""
+    said = {(problem.id, problem.hosts) for problem in known}
+    found = problems_after(members, target, back, passwords=passwords, more=more)
+    return [problem for problem in found if (problem.id, problem.hosts) not in said]
+
+
+#: A key that only a module's success has. Whether a result counts as failed says nothing where a task tolerates it.
+_SUCCESS = ("actions", "system_identifier")
+
+
+def check_problems(plan: t.Mapping[str, t.Any], answers: t.Mapping[str, t.Mapping[str, t.Any] | None]) -> list[str]:
+    """What the hosts have against a switch, as sentences; C(answers) are the results of the modules that looked there
+    in check mode, by host."""
+    found = []
+    for host in dict.fromkeys((plan["target"], plan["primary"], *answers)):
+        answer = answers.get(host) or {"msg": "it was not asked whether it could take part"}
+        if answer.get("unreachable") or not any(answer.get(key) is not None for key in _SUCCESS):
+            texts = answer.get("problems") or [answer.get("msg") or "it failed without a word"]
+            found.append(f"{host}: {' '.join(' '.join(str(text).split()) for text in texts)}")
+        elif host == plan["primary"] and not answer.get("point_of_no_return"):
+            found.append(f"{host} is a standby by now; another run moved the primary. Run the same command again.")
+        elif host == plan["target"] and answer.get("state") == "primary":
+            found.append(f"{host} is the primary by now; another run moved it there. Run the same command again.")
+    return found
 
 
 def _future(members: t.Sequence[Node], wanted: Node) -> dict[str, t.Any]:

@@ -95,20 +95,45 @@ def assess(cluster: str, nodes: t.Sequence[Node], passwords: t.Mapping[str, str]
     return Assessment(cluster, tuple(nodes), roles, tuple(problems), tuple(notes))
 
 
+def in_the_run(nodes: t.Sequence[Node], in_run: t.Collection[str] | None) -> list[Node]:
+    """The hosts of the clusters that have a host in the run; C(in_run) is None where that is all of them."""
+    if in_run is None:
+        return list(nodes)
+    clusters = {node["cluster"] for node in nodes if node["name"] in in_run}
+    return [node for node in nodes if node["cluster"] in clusters]
+
+
+def refusal(problems: t.Sequence[Problem], opening: str) -> ReplicationError:
+    """All reasons to stop in one message. C(opening) is a sentence that says what the run has changed."""
+    count = f" {len(problems)} reasons:" if len(problems) > 1 else ""
+    texts = [problem.text for problem in problems]
+    numbered = texts if len(texts) == 1 else [f"({number}) {text}" for number, text in enumerate(texts, 1)]
+    return ReplicationError(
+        f"{opening}{count} {' '.join(numbered)}",
+        problems=texts,
+        reasons=[problem.as_result() for problem in problems],
+    )
+
+
 def settle(
     nodes: t.Sequence[Node],
     passwords: t.Mapping[str, str] | None = None,
     *,
     accept: t.Collection[str] = (),
-    in_run: t.Container[str] | None = None,
+    in_run: t.Collection[str] | None = None,
     asked: Asked | None = None,
     more: t.Sequence[Problem] = (),
+    opening: str = "",
 ) -> dict[str, t.Any]:
-    """The plan of every host: its role, its upstream, its rules. Raises with every reason to stop.
+    """The plan of every host: its role, its upstream, its rules.
+
+    Each cluster is judged by itself: one that has a reason to stop is in C(refused) and has no plan. Where that is so
+    of all of them this raises with every reason. A cluster without a host in the run (C(in_run), None where that is
+    all hosts) is not looked at.
 
     C(passwords) are the replication passwords by host, as far as they are known; they are only compared. C(more) are
-    problems that were found elsewhere, in files of the controller. C(in_run) are the hosts that the run works on, None
-    where that is all of them.
+    problems that were found elsewhere, in files of the controller. C(opening) says what the run has done so far, where
+    that is not nothing.
 
     A playbook whose job is one of these very states accepts its id: the problem is then a note, and where it keeps the
     primary from being known the cluster has none and its hosts have no plan.
@@ -117,52 +142,47 @@ def settle(
     """
     asked = asked or Asked()
     nodes = without_stopping(nodes)
-    leaving = [
-        problem
-        for cluster, members in clusters_of(nodes).items()
-        for problem in removal_problems(cluster, members, asked.leaving)
-    ]
-    everybody = nodes
+    known = {node["name"]: node["cluster"] for node in nodes}
+    everybody = in_the_run(nodes, in_run)
+    if asked.leaving & known.keys():
+        # Only the clusters that a host leaves are worked on.
+        meant = {known[name] for name in asked.leaving & known.keys()}
+        everybody = [node for node in everybody if node["cluster"] in meant]
+    leaving = {name: removal_problems(name, members, asked.leaving) for name, members in clusters_of(everybody).items()}
     # With a host that may not leave, the others are judged with it: its reasons are then the only ones about it.
-    nodes = nodes if leaving else [node for node in nodes if node["name"] not in asked.leaving]
+    nodes = [node for node in everybody if leaving[node["cluster"]] or node["name"] not in asked.leaving]
     clusters = clusters_of(nodes)
     back = {cluster: returning(cluster, members, asked) for cluster, members in clusters.items()}
     dead = [node for node in nodes if node["name"] in asked.dead]
-    found = [
-        assess(cluster, [without_stream(node, dead) for node in _as_they_will_be(members, back[cluster])], passwords)
-        for cluster, members in clusters.items()
-    ]
-    orders = {one.cluster: _order(one, in_run, accept, back[one.cluster].hosts) for one in found}
-    waits = {one.cluster: _synchronous(one, accept) for one in found}
-    of_clusters = (
-        problem
-        for one in found
-        for problem in (*one.problems, *orders[one.cluster].problems, *waits[one.cluster].problems)
-    )
-    problems = unknown_names(everybody, asked) + leaving
-    problems += [problem for one in back.values() for problem in one.problems]
-    said = {(problem.id, problem.hosts) for problem in problems}
-    problems += [
-        problem
-        for problem in (*problems_between(nodes), *more, *of_clusters)
-        if problem.id not in accept and (problem.id, problem.hosts) not in said
-    ]
-    if problems:
-        raise ReplicationError(
-            ("Nothing was changed. " if len(problems) == 1 else f"Nothing was changed. {len(problems)} reasons: ")
-            + " ".join(
-                [problems[0].text]
-                if len(problems) == 1
-                else (f"({number}) {problem.text}" for number, problem in enumerate(problems, 1))
-            ),
-            problems=[problem.text for problem in problems],
-            reasons=[problem.as_result() for problem in problems],
-        )
+    found: dict[str, Assessment] = {}
+    for cluster, members in clusters.items():
+        seen = [without_stream(node, dead) for node in _as_they_will_be(members, back[cluster])]
+        found[cluster] = assess(cluster, seen, passwords)
+    orders = {cluster: _order(one, in_run, accept, back[cluster].hosts) for cluster, one in found.items()}
+    waits = {cluster: _synchronous(one, accept) for cluster, one in found.items()}
+    shared = [*problems_between(nodes), *more]
+    refused: dict[str, list[Problem]] = {}
+    for cluster, members in clusters.items():
+        first = [*unknown_names(members, asked, known), *leaving[cluster], *back[cluster].problems]
+        names = {node["name"] for node in members}
+        others = [problem for problem in shared if not problem.hosts or not names.isdisjoint(problem.hosts)]
+        others += [*found[cluster].problems, *orders[cluster].problems, *waits[cluster].problems]
+        said = {(problem.id, problem.hosts) for problem in first}
+        problems = first + [
+            problem for problem in others if problem.id not in accept and (problem.id, problem.hosts) not in said
+        ]
+        if problems:
+            refused[cluster] = problems
+    if refused and len(refused) == len(clusters):
+        # What is told of several clusters is told once.
+        problems = list(dict.fromkeys(problem for one in refused.values() for problem in one))
+        raise refusal(problems, opening or "Nothing was changed.")
+    found = {cluster: one for cluster, one in found.items() if cluster not in refused}
     plans: dict[str, dict[str, t.Any]] = {}
-    for one in found:
+    for cluster, one in found.items():
         if one.roles is not None:
-            plans.update(plans_of(one.nodes, one.roles, orders[one.cluster], waits[one.cluster]))
-    hosts = {name: how for cluster in back.values() for name, how in cluster.hosts.items()}
+            plans.update(plans_of(one.nodes, one.roles, orders[cluster], waits[cluster]))
+    hosts = {name: how for cluster in found for name, how in back[cluster].hosts.items()}
     for name in plans.keys() & hosts.keys():
         plans[name]["returning"] = hosts[name].as_plan()
     for node in nodes:
@@ -172,23 +192,28 @@ def settle(
         "nodes": plans,
         "depth": max((plan["level"] for plan in plans.values()), default=0),
         # How often standbys restart one after the other before the primaries, clusters beside each other.
-        "raise_turns": max((len(order.raises) for order in orders.values()), default=0),
-        "parameter_plan": [line for one in found for line in orders[one.cluster].lines(one.cluster)],
+        "raise_turns": max((len(orders[cluster].raises) for cluster in found), default=0),
+        "parameter_plan": [line for cluster in found for line in orders[cluster].lines(cluster)],
         "notes": [
             text
-            for one in found
-            for text in (*(note.text for note in (*one.problems, *one.notes)), *waits[one.cluster].notes)
+            for cluster, one in found.items()
+            for text in (*(note.text for note in (*one.problems, *one.notes)), *waits[cluster].notes)
         ],
         "clusters": {
-            one.cluster: {
+            cluster: {
                 "primary": one.roles.primary["name"] if one.roles else None,
                 "accepted": [problem.as_result() for problem in one.problems],
                 "unread": [node["name"] for node in unread(one.nodes)],
                 # Without it nothing may be promoted or deleted.
                 "quorum": quorum(one.nodes),
-                "left_slots": left_slots(one.cluster, everybody, asked.leaving),
+                "left_slots": left_slots(cluster, everybody, asked.leaving),
             }
-            for one in found
+            for cluster, one in found.items()
+        },
+        # Clusters that have a reason to stop, while others have none.
+        "refused": {
+            cluster: refusal(problems, opening or f"Nothing was changed in cluster {cluster!r}.").result()
+            for cluster, problems in refused.items()
         },
     }
 

@@ -106,6 +106,20 @@ def test_roles_are_swapped(make_cluster: MakeCluster, make_folder: MakeFolder, s
     assert not (pair.standby.data_directory / "promote").exists()
 
 
+def test_of_two_runs_the_second_one_says_that_the_primary_has_moved(
+    make_cluster: MakeCluster, make_folder: MakeFolder
+) -> None:
+    """The other run was quicker: what is to step down is a standby by now."""
+    pair = pair_of(make_cluster, make_folder)
+    late = Pair(pair.standby, pair.primary)
+    (refused,) = run_tasks([late.demote("0123456789abcdef")])
+    assert refused["failed"] and refused["point_of_no_return"] is False and not refused.get("changed"), refused
+    assert "standby by now; another run moved the primary" in refused["msg"] and "goes on" not in refused["msg"][:40]
+    (alone,) = run_tasks([late.demote()])
+    assert not alone.get("failed") and not alone["changed"], alone
+    pair.goes_on()
+
+
 def test_another_shutdown_promotes_nobody(make_cluster: MakeCluster, make_folder: MakeFolder) -> None:
     pair = pair_of(make_cluster, make_folder)
     assert run_tasks([pair.arm("t1")])[0]["state"] == "waiting"

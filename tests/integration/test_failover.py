@@ -96,6 +96,17 @@ def test_a_named_one_with_less_takes_over_by_the_users_word(trio: Site) -> None:
     assert trio["pg3"].psql("SELECT string_agg(word, ' ' ORDER BY word) FROM seen") == "before"
 
 
+def test_what_only_the_old_primary_has_is_not_lost_without_a_word(trio: Site) -> None:
+    hold_back(trio, "pg2")
+    hold_back(trio, "pg3")
+    trio["pg1"].stop()
+    for check in (("--check",), ()):
+        refused(trio, "failover.yml", "pg1 was shut down in order and holds", arguments=check)
+    trio.stop()
+    for check in (("--check",), ()):
+        refused(trio, "failover.yml", "has no standby that runs and lets sessions in", arguments=check)
+
+
 def test_a_fence_has_to_succeed(trio: Site) -> None:
     before = trio.fingerprint()
     run = trio.play("failover.yml", "-e", "pgtandem_fence_command=/bin/false", pg1=GONE)

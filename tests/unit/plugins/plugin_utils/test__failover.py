@@ -173,6 +173,6 @@ def test_slots_and_who_has_to_come_back() -> None:
 def test_a_healthy_cluster_beside_one_that_needs_it_is_left_alone() -> None:
     healthy = [seen(host("pg5", "primary"), "primary"), standby("pg6")]
     found, problems = takeovers({"main": [dead(), standby("pg2")], "other": healthy}, Wish())
-    assert [one.cluster for one in found] == ["main"] and problems == []
+    assert [one.cluster for one in found] == ["main"] and problems == {}
     found, problems = takeovers({"main": healthy, "other": healthy}, Wish())
-    assert found == [] and {problem.id for problem in problems} == {"primary-answers"}
+    assert found == [] and {one.id for reasons in problems.values() for one in reasons} == {"primary-answers"}

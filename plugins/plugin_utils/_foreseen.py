@@ -1,0 +1,64 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""A cluster as a change of roles will leave it, and what the gate will say of it then: pure decisions.
+
+A change of roles ends with what site.yml does, behind the same gate. What would stop that is looked for before the
+first step, so that no run swaps the roles and then stops with standbys that follow nobody.
+"""
+
+from __future__ import annotations
+
+import copy
+import typing as t
+
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, Problem, leads, state_of
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import Asked, as_standby
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._timelines import reached
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import settle
+
+
+def as_primary(node: Node) -> Node:
+    """A standby as it will be after its promotion."""
+    node = copy.deepcopy(node)
+    status = node["status"]
+    position = reached(status) or "0/1"
+    if status["timeline"] is not None and status["timeline_history"] is not None:
+        status["timeline_history"].append({"timeline": status["timeline"], "lsn": position, "reason": ""})
+        status["timeline"] += 1
+    status.update(role="primary", running=True, wal_receiver=None, upstream=None, stale_settings=[])
+    status["data_directory"].update(state="primary", signal_files=[])
+    status["positions"].update(current=position)
+    return node
+
+
+def _as_left(node: Node, target: str, back: t.Container[str]) -> Node:
+    """A host when the target is the primary."""
+    if node["name"] == target:
+        node = node if leads(node) else as_primary(node)
+    elif node["status"] and state_of(node) in ("primary", "standby") and node["name"] in back:
+        node = as_standby(node)
+    return dict(node, on_role_change="follow")
+
+
+def problems_after(
+    nodes: t.Sequence[Node],
+    target: str,
+    back: t.Collection[str],
+    *,
+    passwords: t.Mapping[str, str] | None = None,
+    dead: t.Collection[str] = (),
+    more: t.Sequence[Problem] = (),
+) -> list[Problem]:
+    """What will stop the end of a change of roles of one cluster, after which C(back) follow the target or wait to."""
+    future = [_as_left(node, target, back) for node in nodes]
+    try:
+        settle(future, passwords, asked=Asked(dead=frozenset(dead)), more=more)
+    except ReplicationError as error:
+        return [
+            Problem(one["id"], tuple(one["hosts"]), one["evidence"], one["remedy"]) for one in error.details["reasons"]
+        ]
+    return []
