@@ -82,7 +82,7 @@ test:  ## checks and tests, with the time of each and a summary (STAGES=..., ARG
 	@PYTHON=$(PYTHON) tests/run-stages $(STAGES) $(if $(ARGS),-- $(ARGS))
 
 test-all:  ## as test, with galaxy, controllers and every molecule scenario on every version
-	@PYTHON=$(PYTHON) tests/run-stages --all
+	@PYTHON=$(PYTHON) PGTANDEM_LIVES=20000 tests/run-stages --all
 
 $(VENV)-bench/.stamp: benchmarks/requirements.txt
 	@$(VENV)-bench/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)-bench
