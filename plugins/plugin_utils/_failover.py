@@ -69,7 +69,7 @@ class Failover(t.NamedTuple):
     lost: int
     exact: bool
     timeline: int
-    #: Hosts that have more WAL than the target, by the user's leave.
+    #: Hosts that have more WAL than the target, by the user's leave, and primaries of before that never came back.
     ahead: tuple[str, ...]
     slots: tuple[str, ...]
     #: Hosts that note the promotion before it, in the order of their names, the same for every run.
@@ -118,10 +118,6 @@ def old_primary(nodes: t.Sequence[Node]) -> Node | None:
     """The host that was the primary: one whose directory says so, or whom the standbys followed, or the inventory's."""
     on_disk = [node for node in nodes if state_of(node) == "primary"]
     stopped = [node for node in on_disk if not runs(node)]
-    if len(on_disk) == 1:
-        return on_disk[0]
-    if len(stopped) == 1 and len(on_disk) == 2:
-        return stopped[0]
     followed = [
         other
         for other in unread(nodes)
@@ -130,9 +126,26 @@ def old_primary(nodes: t.Sequence[Node]) -> Node | None:
             for node in nodes
         )
     ]
+    newest = max((node["status"]["timeline"] or 0 for node in _standbys(nodes)), default=0)
+    if len(followed) == 1 and all((node["status"]["timeline"] or 0) < newest for node in on_disk):
+        # What lies there was the primary before the one that is dead now.
+        return followed[0]
+    if len(on_disk) == 1:
+        return on_disk[0]
+    if len(stopped) == 1 and len(on_disk) == 2:
+        return stopped[0]
     if len(followed) == 1:
         return followed[0]
     return next((node for node in unread(nodes) if "primary" in node["groups"]), None)
+
+
+def _left_behind(nodes: t.Sequence[Node], choice: Node) -> list[str]:
+    """The hosts that were primaries before, do not run, and were never brought back."""
+    return [
+        node["name"]
+        for node in nodes
+        if state_of(node) == "primary" and not runs(node) and system_of(node) == system_of(choice)
+    ]
 
 
 def takeover(cluster: str, nodes: t.Sequence[Node], wish: Wish) -> Failover | list[Problem]:
@@ -404,6 +417,7 @@ def _failover(
             "that loses nothing."
         )
     ahead = [] if done else [node["name"] for node in _standbys(nodes) if _position(node) > _position(choice)]
+    ahead += [name for name in _left_behind(nodes, choice) if old is None or name != old["name"]]
     olds = ("", old["name"] if old else "", choice["name"])
     return Failover(
         cluster=cluster,

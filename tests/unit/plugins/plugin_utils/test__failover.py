@@ -176,3 +176,20 @@ def test_a_healthy_cluster_beside_one_that_needs_it_is_left_alone() -> None:
     assert [one.cluster for one in found] == ["main"] and problems == {}
     found, problems = takeovers({"main": healthy, "other": healthy}, Wish())
     assert found == [] and {one.id for reasons in problems.values() for one in reasons} == {"primary-answers"}
+
+
+def test_a_primary_of_before_is_not_the_one_that_is_out_of_sight() -> None:
+    """pg1 was replaced by pg2 and never came back; now pg2 is out of sight and may live."""
+    forks = history(t1="0/4000000")
+    nodes = [
+        seen(host("pg1", "primary"), "primary", running=False, control={"state": "shut down"}),
+        host("pg2"),
+        standby("pg3", timeline=2, timeline_history=forks, upstream={"host": "10.0.0.2", "port": 5432}),
+    ]
+    answer = takeover("main", nodes, Wish(answering=frozenset({"pg3"})))
+    assert not isinstance(answer, Failover) and [one.id for one in answer] == ["primary-answers"]
+    assert answer[0].hosts == ("pg2",)
+    answer = takeover("main", nodes, Wish())
+    assert isinstance(answer, Failover) and answer.old is nodes[1]
+    # It comes back with this run.
+    assert answer.as_result()["returning"] == ["pg1"]
