@@ -338,7 +338,10 @@ def waiting_for_restart(database: Database, names: t.Container[str]) -> list[str
     """Those of our parameters that the running server will take over only by a restart."""
     if not supports(database.version, "pending_restart"):
         return []
-    rows = database.rows("SELECT name FROM pg_settings WHERE pending_restart ORDER BY name")
+    # What the command line says stays as it is through every restart.
+    rows = database.rows(
+        "SELECT name FROM pg_settings WHERE pending_restart AND source <> 'command line' ORDER BY name"
+    )
     return [row["name"] for row in rows if row["name"] in names]
 
 
@@ -440,6 +443,9 @@ def _configure_running(
     if waits and not request.restart and not check_mode:
         report.restart_needed = waits
     elif waits:
+        stranger = service.stranger()
+        if stranger:
+            report.actions.append(f"stop {stranger}, with pg_ctl, and start it by its service")
         report.actions.append("restart the server for " + ", ".join(waits))
         if check_mode:
             report.restart_needed = waits
@@ -447,7 +453,13 @@ def _configure_running(
             service.restart()
             reopened = _open_when_up(host, request.login, request.timeout)
             if reopened is not None:
-                reopened.close()
+                with reopened:
+                    still = waiting_for_restart(reopened, _ours(host, ours, values))
+                if still:
+                    raise ReplicationError(
+                        f"The server of {host.instance.data_directory} was restarted for {', '.join(waits)} and still "
+                        f"waits for a restart for {', '.join(still)}. See pg_settings and its log there."
+                    )
 
 
 def _start(host: Host, request: InstanceRequest, changes: list[FileChange], service: Service) -> None:
@@ -605,9 +617,11 @@ def stop_instance(host: Host, *, timeout: int, check_mode: bool) -> tuple[dict[s
     """Stop the server if it runs."""
     report = Report()
     if find_postmaster(host) is not None:
-        report.actions.append("stop the server")
+        service = service_of(host, timeout=timeout)
+        stranger = service.stranger()
+        report.actions.append(f"stop the server ({stranger}, with pg_ctl)" if stranger else "stop the server")
         if not check_mode:
-            service_of(host, timeout=timeout).stop()
+            service.stop()
     return _result(host, look_at_directory(host)), report
 
 

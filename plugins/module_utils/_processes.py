@@ -31,6 +31,8 @@ class Postmaster(t.NamedTuple):
     listen_address: str
     #: As pg_ctl reads it, from 10 on: starting, stopping, ready, or standby (up, without taking sessions).
     status: str = ""
+    #: Seconds since the epoch at its start.
+    started: int = 0
 
     @property
     def up(self) -> bool:
@@ -44,7 +46,8 @@ def parse_postmaster_pid(text: str) -> Postmaster | None:
     # A single-user backend writes a negative pid; a server that is only starting has not written its port yet.
     if not re.match(r"^\d+$", lines[0]) or not lines[3].isdigit():
         return None
-    return Postmaster(int(lines[0]), int(lines[3]), lines[4], lines[5], lines[7])
+    started = int(lines[2]) if lines[2].isdigit() else 0
+    return Postmaster(int(lines[0]), int(lines[3]), lines[4], lines[5], lines[7], started)
 
 
 def title_of(pid: int) -> str | None:
@@ -105,6 +108,16 @@ def seconds_of(pid: int) -> float | None:
         return None
     with open("/proc/uptime", encoding="ascii") as stream:
         return max(0.0, float(stream.read().split()[0]) - lifetime.start / os.sysconf("SC_CLK_TCK"))
+
+
+def runs_in_unit(pid: int, unit: str) -> bool:
+    """Whether a process is in the control group of a systemd unit."""
+    try:
+        with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as stream:
+            groups = [line.rstrip("\n").split(":", 2)[-1] for line in stream]
+    except OSError:
+        return False
+    return any(unit in group.split("/") for group in groups)
 
 
 def is_postmaster_of(pid: int, data_directory: str, *, identity: Identity) -> bool:

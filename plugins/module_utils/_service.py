@@ -13,8 +13,15 @@ from abc import ABC, abstractmethod
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import CommandFailed, ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+from ansible_collections.pgtandem.replication.plugins.module_utils._processes import (
+    Postmaster,
+    listener_on,
+    runs_in_unit,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import find_postmaster
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.files import RootFiles
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.unit import command_line, plain_value
+from ansible_collections.pgtandem.replication.plugins.module_utils._versions import supports
 
 _UNIT = """\
 # Managed by pgtandem.replication
@@ -25,18 +32,16 @@ Wants=network-online.target
 After=network-online.target
 
 [Service]
-Type=forking
+# The server's own lock file is no PIDFile: systemd would remove it where a start fails, under a running server.
+Type=exec
 User={os_user}
-PIDFile={data}/postmaster.pid
-# pg_ctl puts a pid file there; systemd reads it once the start has been reported.
-ExecStart={pg_ctl} start --pgdata={data} --wait --silent --timeout={timeout}{options}
-ExecReload={pg_ctl} reload --pgdata={data} --silent
-ExecStop={pg_ctl} stop --pgdata={data} --mode=fast --wait --silent --timeout={timeout}
-# Crash recovery and a fast shutdown take as long as they take; killing them makes it longer.
-TimeoutStartSec={timeout}
-TimeoutStopSec={timeout}
+ExecStart={start}
+ExecReload=/bin/kill -HUP $MAINPID
 KillMode=mixed
 KillSignal=SIGINT
+# Replay and a fast shutdown take as long as they take; killing them makes it longer.
+TimeoutStartSec=infinity
+TimeoutStopSec=infinity
 OOMScoreAdjust=-900
 
 [Install]
@@ -63,10 +68,22 @@ class Service(ABC):
         """Wait until whatever looks after a server has seen that it ended; only then a start is one."""
         return None
 
+    def stranger(self) -> str:
+        """The running server as a clause, where it was not this service that started it; empty where it was."""
+        return ""
+
     def restart(self) -> None:
-        """Stop and start."""
+        """Stop and start, and see that it is another process that runs then."""
+        before = find_postmaster(self.host)
         self.stop()
         self.start()
+        after = find_postmaster(self.host)
+        if before is not None and after is not None and (before.pid, before.started) == (after.pid, after.started):
+            raise ReplicationError(
+                f"The server of {self.host.instance.data_directory} was to be restarted, and process {before.pid} "
+                f"still runs: whatever started it is not {self.host.instance.service}. Stop it with pg_ctl, start its "
+                "service, and run again."
+            )
 
     def missing(self) -> list[str]:
         """What is yet to do so that the server comes back with the host, as sentences."""
@@ -77,20 +94,17 @@ class Service(ABC):
         return None
 
 
-def unit_text(host: Host, timeout: int) -> str:
+def unit_text(host: Host) -> str:
     """The unit for the custom layout."""
     instance = host.instance
-    options = ""
+    arguments = ["-D", instance.data_directory]
     if instance.config_directory != instance.data_directory:
-        options = f" --options='-c config_file={instance.main_file}'"
+        arguments += ["-c", f"config_file={instance.main_file}"]
     return _UNIT.format(
         major=instance.major,
-        name=instance.name,
-        os_user=instance.os_user,
-        data=instance.data_directory,
-        pg_ctl=instance.program("pg_ctl"),
-        timeout=timeout,
-        options=options,
+        name=plain_value(instance.name),
+        os_user=plain_value(instance.os_user),
+        start=command_line(instance.program("postgres"), *arguments),
     )
 
 
@@ -116,7 +130,7 @@ class SystemdService(Service):
             return None
         if present is None and self._systemctl("list-unit-files", self._unit, "--no-legend", check=False):
             return None
-        return unit_text(self.host, self.timeout)
+        return unit_text(self.host)
 
     def missing(self) -> list[str]:
         found = []
@@ -144,9 +158,29 @@ class SystemdService(Service):
                 self._start_until_up()
             else:
                 self._systemctl("start", self._unit)
+                if self._wanted_unit() is not None:
+                    # That unit is active as soon as the program runs.
+                    self._await_up()
         except CommandFailed as error:
             raise self._failure() from error
         _wait_for_pid_file(self.host)
+
+    def _await_up(self) -> None:
+        """Wait until the server says that it is up; a replay may take long, and nothing ends it."""
+        deadline = time.monotonic() + self.timeout
+        while not _is_up(self.host, find_postmaster(self.host)):
+            if self._state() not in ("active", "activating") or time.monotonic() > deadline:
+                raise self._failure()
+            time.sleep(0.03)
+
+    def stranger(self) -> str:
+        postmaster = find_postmaster(self.host)
+        if postmaster is None or runs_in_unit(postmaster.pid, self._unit):
+            return ""
+        # What started it outside of a control group of its own may still have told systemd.
+        if self._systemctl("show", self._unit, "--property=MainPID", "--value", check=False) == str(postmaster.pid):
+            return ""
+        return f"process {postmaster.pid}, which {self._unit} did not start"
 
     def _start_until_up(self) -> None:
         """Start, and wait for the server, not for the unit: pg_ctlcluster, which the unit runs, looks at the server for
@@ -178,6 +212,8 @@ class SystemdService(Service):
     def stop(self) -> None:
         # While the unit still starts systemd would end all of the server's processes at once.
         self._await(("activating",), self.timeout)
+        if self.stranger():
+            ProgramService(self.host, self.timeout).stop()
         self._systemctl("stop", self._unit)
 
     def await_stopped(self) -> None:
@@ -242,6 +278,14 @@ class ProgramService(Service):
 
     def stop(self) -> None:
         self._ctl("stop", "-s", "-m", "fast")
+
+
+def _is_up(host: Host, postmaster: Postmaster | None) -> bool:
+    if postmaster is None:
+        return False
+    if supports(host.instance.version, "postmaster_status"):
+        return postmaster.up
+    return listener_on(postmaster.port) is not None
 
 
 def _wait_for_pid_file(host: Host, seconds: float = 10.0) -> None:

@@ -46,6 +46,8 @@ FEATURES: dict[str, Span] = {
     # 9.x called it pg_xlog, pg_xlogfile_name, pg_current_xlog_location and so on.
     "wal_names": Span(100000),
     "hba_file_rules": Span(100000),
+    # The last line of postmaster.pid says how far a start is (release notes 10, pg_ctl).
+    "postmaster_status": Span(100000),
     "pending_restart": Span(90500),
     "wal_receiver_view": Span(90600),
     "wal_receiver_sender": Span(110000),

@@ -156,3 +156,29 @@ def _effect_of(name: str, value: str, can_run: t.Callable[[str], bool]) -> str:
         if program and not can_run(program):
             return f"there is no program {program} that the server's account could run, and {_COMMANDS[name]}"
     return ""
+
+
+def names_in_list(text: str) -> list[str]:
+    """The elements of a parameter that is a list of names.
+
+    >>> names_in_list(' pg_stat_statements, "a b" ,x')
+    ['pg_stat_statements', 'a b', 'x']
+    """
+    pairs = re.findall(r'"([^"]*)"|([^,"]+)', text)
+    return [quoted or plain.strip() for quoted, plain in pairs if quoted or plain.strip()]
+
+
+_MEMORY_UNITS = {"b": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3, "tb": 1024**4}
+
+
+def memory_bytes(text: str, block: int) -> int | None:
+    """A parameter that is an amount of memory; without a unit it is in blocks. None where it is none.
+
+    >>> memory_bytes("128MB", 8192), memory_bytes("16384", 8192), memory_bytes("1.5 GB", 8192), memory_bytes("x", 1)
+    (134217728, 134217728, 1610612736, None)
+    """
+    match = re.match(r"\s*(\d+(?:\.\d*)?)\s*([A-Za-z]*)\s*\Z", text)
+    unit = match.group(2).lower() if match else ""
+    if match is None or (unit and unit not in _MEMORY_UNITS):
+        return None
+    return round(float(match.group(1)) * (_MEMORY_UNITS[unit] if unit else block))

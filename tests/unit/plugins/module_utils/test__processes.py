@@ -57,10 +57,14 @@ OWN = Identity(os.geteuid(), os.getegid(), ())
 PIDS = [
     pytest.param(
         "31955\n/data\n1795366034\n52661\n/run/postgresql\n127.0.0.1\n  1234   0\nready   \n",
-        Postmaster(31955, 52661, "/run/postgresql", "127.0.0.1", "ready"),
+        Postmaster(31955, 52661, "/run/postgresql", "127.0.0.1", "ready", 1795366034),
         id="running",
     ),
-    pytest.param("31955\n/data\n1795366034\n5432\n\n*\n", Postmaster(31955, 5432, "", "*"), id="without a Unix socket"),
+    pytest.param(
+        "31955\n/data\n1795366034\n5432\n\n*\n",
+        Postmaster(31955, 5432, "", "*", "", 1795366034),
+        id="without a Unix socket",
+    ),
     pytest.param("31955\n/data\n1795366034\n", None, id="starting"),
     pytest.param("-31955\n/data\n1795366034\n0\n\n\n", None, id="single-user backend"),
     pytest.param("", None, id="empty"),
