@@ -90,6 +90,7 @@ INTERNAL = frozenset(
         "idle_session_timeout",
         "list_wal_directory",
         "logical_message",
+        "postmaster_status",
         "read_replication_slot",
         "replica_wal_level",
         "session_encryption",

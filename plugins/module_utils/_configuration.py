@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import re
 import typing as t
+from dataclasses import replace
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._conf import (
     Setting,
-    last_values,
     parse_lines,
     read_settings,
     render_settings,
@@ -29,6 +29,8 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._hba import (
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import passfile_line
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import account
+from ansible_collections.pgtandem.replication.plugins.module_utils._server_settings import read_server_settings
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.server_settings import ServerSettings
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
     default_auth_method,
     major_text,
@@ -92,8 +94,19 @@ class _Overlay:
 
 def settings_elsewhere(host: Host) -> dict[str, str]:
     """What the configuration says without our own file; postgresql.auto.conf is judged by itself."""
-    found = read_settings(host.instance.main_file, t.cast(t.Any, host.files))
-    return {name: setting.value for name, setting in last_values(found, without=host.instance.settings_file).items()}
+    return read_server_settings(host).elsewhere()
+
+
+def settings_to_be(host: Host, values: t.Mapping[str, str]) -> ServerSettings:
+    """What the server would read at its next start if our file held these values."""
+    path, text = host.instance.settings_file, render_settings(values, ())
+    settings = read_server_settings(host, overlay=_Overlay(host.files, path, text))
+    if any(setting.path == path for setting in settings.files.settings) or not values:
+        return settings
+    # Our file is about to be included at the very end.
+    return replace(
+        settings, files=settings.files._replace(settings=[*settings.files.settings, *parse_lines(text, path)])
+    )
 
 
 def judge_settings(host: Host, values: t.Mapping[str, str]) -> None:
@@ -221,15 +234,7 @@ def recovery_change(
 def overriding(host: Host, values: t.Mapping[str, str]) -> list[Setting]:
     """Assignments that would win over ours: later files, and whatever ALTER SYSTEM wrote."""
     path = host.instance.settings_file
-    overlay = _Overlay(host.files, path, render_settings(values, ()))
-    found = read_settings(host.instance.main_file, t.cast(t.Any, overlay))
-    if all(setting.path != path for setting in found):
-        # Our file is about to be included at the very end.
-        found += parse_lines(render_settings(values, ()), path)
-    auto = host.files.read_text(host.instance.auto_file)
-    if auto:
-        found += parse_lines(auto, host.instance.auto_file)
-    winners = last_values(found)
+    winners = settings_to_be(host, values).winners()
     return [
         winners[name]
         for name in sorted(values)
@@ -242,7 +247,11 @@ def refuse_overridden_connection(host: Host, winners: t.Sequence[Setting]) -> No
     bad = [setting for setting in winners if setting.name in ("primary_conninfo", "primary_slot_name")]
     if bad:
         where = "; ".join(f"{setting.name} in {setting.path} line {setting.line}" for setting in bad)
-        names = ", ".join(f"ALTER SYSTEM RESET {setting.name}" for setting in bad)
+        auto = host.instance.auto_file
+        names = ", ".join(
+            f"ALTER SYSTEM RESET {setting.name}" if setting.path == auto else f"with an editor in {setting.path}"
+            for setting in bad
+        )
         raise ReplicationError(
             f"{where} would win over the value that the inventory gives "
             f"(PostgreSQL {major_text(host.instance.version)} takes the last one it reads). "

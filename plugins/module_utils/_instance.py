@@ -13,9 +13,15 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.pgtandem.replication.plugins.module_utils import _tls_files
-from ansible_collections.pgtandem.replication.plugins.module_utils._conf import last_values, parse_lines
+from ansible_collections.pgtandem.replication.plugins.module_utils._conf import (
+    last_values,
+    parse_lines,
+    render_settings,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._configuration import (
+    SETTINGS_HEADER,
     FileChange,
+    configuration_problem,
     hba_change,
     ident_change,
     include_change,
@@ -27,6 +33,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._configuratio
     refuse_overridden_connection,
     settings_change,
     settings_elsewhere,
+    settings_to_be,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import known_options
 from ansible_collections.pgtandem.replication.plugins.module_utils._create import (
@@ -53,6 +60,10 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._parameters i
     normalise,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import format_conninfo
+from ansible_collections.pgtandem.replication.plugins.module_utils._restart_checks import (
+    start_conf_problem,
+    start_problems,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import (
     Login,
     find_postmaster,
@@ -266,7 +277,8 @@ def _recovery_change(host: Host, request: InstanceRequest, upstream: Upstream) -
 
 def _files(host: Host, request: InstanceRequest, values: t.Mapping[str, str], *, check_mode: bool) -> list[FileChange]:
     """Every file in the order in which it is safe to write them."""
-    elsewhere = settings_elsewhere(host)
+    # Which files these are, and how passwords are stored, ALTER SYSTEM may say as well.
+    in_force = {name: setting.value for name, setting in settings_to_be(host, values).winners().items()}
     if request.only_parameters:
         return [
             change
@@ -281,10 +293,10 @@ def _files(host: Host, request: InstanceRequest, values: t.Mapping[str, str], *,
             )
         )
     found += tls_changes(host, request.tls, check_mode=check_mode)
-    found.append(ident_change(host, request.ident_rules, elsewhere=elsewhere))
+    found.append(ident_change(host, request.ident_rules, elsewhere=in_force))
     found.append(settings_change(host, values))
     found.append(include_change(host))
-    found.append(hba_change(host, request.hba_rules, values=values, elsewhere=elsewhere))
+    found.append(hba_change(host, request.hba_rules, values=in_force, elsewhere=in_force))
     if request.upstream is not None:
         found.append(_recovery_change(host, request, request.upstream))
     return [change for change in found if change is not None and change.needed]
@@ -324,8 +336,28 @@ def _reload(database: Database) -> None:
     before = database.value("SELECT pg_conf_load_time()::text")
     database.execute("SELECT pg_reload_conf()")
     deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and database.value("SELECT pg_conf_load_time()::text") == before:
+    while database.value("SELECT pg_conf_load_time()::text") == before:
+        if time.monotonic() >= deadline:
+            _refuse_reload(database)
+            return
         time.sleep(0.02)
+
+
+def _refuse_reload(database: Database) -> None:
+    """Tell why a server did not take its files over, where it knows."""
+    if not supports(database.version, "file_settings"):
+        return
+    errors = database.rows(
+        "SELECT sourcefile, sourceline, error FROM pg_file_settings "
+        "WHERE error IS NOT NULL AND name IS NULL ORDER BY seqno"
+    )
+    if errors:
+        said = "; ".join(f"{row['sourcefile']} line {row['sourceline']}: {row['error']}" for row in errors)
+        raise ReplicationError(
+            f"The server does not take over its configuration: {said}. The files are written and not loaded. Correct "
+            "those lines and run again.",
+            problems=[row["error"] for row in errors],
+        )
 
 
 def _write_and_reload(host: Host, changes: t.Iterable[FileChange], database: Database) -> None:
@@ -402,6 +434,118 @@ def _open_when_up(host: Host, login: Login, timeout: int) -> Database | None:
         time.sleep(0.05)
 
 
+def _judge_start(host: Host, values: t.Mapping[str, str]) -> None:
+    """What the server would only find out when it starts, looked at before anything is written."""
+    winners = settings_to_be(host, values).winners()
+    problems = start_problems(host, {name: setting.value for name, setting in winners.items()})
+    if problems:
+        raise ReplicationError(
+            f"The server of {host.instance.data_directory} would not start with these parameters: {' '.join(problems)} "
+            "Nothing was written.",
+            problems=problems,
+        )
+
+
+def _check_restart(host: Host, database: Database, ours: t.Container[str], report: Report) -> None:
+    """Before a restart: what else it would bring in, and whether anything may start the server afterwards."""
+    problem = start_conf_problem(host)
+    if problem:
+        raise ReplicationError(
+            f"The server of {host.instance.data_directory} is to be restarted, and could not start again: {problem} "
+            "Nothing was written."
+        )
+    report.warnings += [
+        f"A restart also brings in {row['name']} = {row['setting']!r} ({row['sourcefile']} line {row['sourceline']})."
+        for row in foreign_edits(database)
+        if row["name"] not in ours
+    ]
+
+
+def foreign_edits(database: Database) -> list[dict[str, t.Any]]:
+    """Assignments in files that the running server has not taken over, since they wait for a restart."""
+    if not supports(database.version, "file_settings"):
+        return []
+    try:
+        return database.rows(
+            "SELECT name, setting, sourcefile, sourceline FROM pg_file_settings "
+            "WHERE error IS NOT NULL AND name IS NOT NULL ORDER BY seqno"
+        )
+    except DatabaseError:
+        # Only superusers may see them.
+        return []
+
+
+def _unread_files(host: Host, database: Database, values: t.Mapping[str, str]) -> list[str]:
+    """The files of the configuration that are newer than what the running server has read."""
+    loaded = float(database.value("SELECT extract(epoch FROM pg_conf_load_time())"))
+    settings = settings_to_be(host, values)
+    said = {name: setting.value for name, setting in settings.winners().items()}
+    paths = {setting.path for setting in (*settings.files.settings, *settings.auto.settings)}
+    paths |= {said.get("hba_file") or host.instance.hba_file}
+    paths |= {said.get("ident_file") or f"{host.instance.config_directory}/pg_ident.conf"}
+    found = {path: host.files.stat(path) for path in sorted(paths)}
+    return [path for path, seen in found.items() if seen is not None and seen.st_mtime > loaded]
+
+
+def _running_values(database: Database) -> dict[str, str]:
+    """What the server runs with of the parameters that a restart would change."""
+    if not supports(database.version, "pending_restart"):
+        return {}
+    rows = database.rows("SELECT name, current_setting(name) AS value FROM pg_settings WHERE pending_restart")
+    return {row["name"]: row["value"] for row in rows}
+
+
+def _restart(
+    host: Host,
+    service: Service,
+    changes: t.Sequence[FileChange],
+    running: t.Mapping[str, str],
+    waits: t.Sequence[str],
+) -> None:
+    """Restart; a server that does not come up gets back what it ran with, and is started with that."""
+    problem = configuration_problem(host)
+    if problem:
+        _put_back(host, changes, running)
+        raise ReplicationError(
+            f"The server of {host.instance.data_directory} could not start again with its files as they are: {problem} "
+            "It was not restarted, and what this run wrote was put back. Correct that and run again."
+        )
+    try:
+        service.restart()
+    except ReplicationError as error:
+        if find_postmaster(host) is not None:
+            raise
+        _put_back(host, changes, running)
+        try:
+            service.start()
+        except ReplicationError as again:
+            raise ReplicationError(
+                f"{error.message} It does not start with what it ran with before either, so it is down: "
+                f"{again.message}",
+                **error.details,
+            ) from error
+        raise ReplicationError(
+            f"The restart for {', '.join(waits)} failed. {error.message} The files were put back to what the server "
+            "ran with, and it runs again with that. Correct these parameters and run again.",
+            **error.details,
+        ) from error
+
+
+def _put_back(host: Host, changes: t.Sequence[FileChange], running: t.Mapping[str, str]) -> None:
+    """The files as they were, and in ours what the server ran with: they may have held what no start had judged."""
+    path = host.instance.settings_file
+    before = host.files.read_text(path)
+    for change in reversed(changes):
+        if change.path == path:
+            before = change.before
+        elif change.before is None:
+            host.files.forget_file(change.path)
+        else:
+            host.files.write_text(change.path, change.before, mode=change.mode)
+    values = {setting.name: setting.value for setting in parse_lines(before or "", path)}
+    host.files.write_text(path, render_settings({**values, **running}, SETTINGS_HEADER), mode=0o640)
+
+
 def _configure_running(
     host: Host,
     request: InstanceRequest,
@@ -419,8 +563,14 @@ def _configure_running(
             f"The server of {host.instance.data_directory} is still starting up (it replays WAL). Run again later."
         )
     restart_names: list[str]
+    running: dict[str, str] = {}
     ours = next((change for change in changes if change.path == host.instance.settings_file), None)
     with database:
+        own = _ours(host, ours, values)
+        foreseen = _needs_restart_when_checked(host, database, ours, values) or waiting_for_restart(database, own)
+        unread = _unread_files(host, database, values)
+        if foreseen and request.restart:
+            _check_restart(host, database, own, report)
         if check_mode:
             restart_names = _needs_restart_when_checked(host, database, ours, values)
         else:
@@ -433,11 +583,12 @@ def _configure_running(
             # First what the server can refuse, so that nothing else has been written by then.
             if hba is not None:
                 _write_hba(host, hba, database)
-            if changes:
+            if changes or unread:
                 _write_and_reload(host, others, database)
-            restart_names = waiting_for_restart(database, _ours(host, ours, values))
-    if changes:
-        report.actions.append("reload the configuration")
+            restart_names = waiting_for_restart(database, own)
+            running = _running_values(database)
+    if changes or unread:
+        report.actions.append("reload the configuration" + ("" if changes else f" ({', '.join(unread)} changed)"))
     recovery = any(os.path.basename(change.path) == "recovery.conf" for change in changes) or _recovery_conf_waits(host)
     waits = restart_names or (["recovery.conf"] if recovery else [])
     if waits and not request.restart and not check_mode:
@@ -450,11 +601,11 @@ def _configure_running(
         if check_mode:
             report.restart_needed = waits
         else:
-            service.restart()
+            _restart(host, service, changes, running, waits)
             reopened = _open_when_up(host, request.login, request.timeout)
             if reopened is not None:
                 with reopened:
-                    still = waiting_for_restart(reopened, _ours(host, ours, values))
+                    still = waiting_for_restart(reopened, own)
                 if still:
                     raise ReplicationError(
                         f"The server of {host.instance.data_directory} was restarted for {', '.join(waits)} and still "
@@ -548,6 +699,7 @@ def ensure_instance(host: Host, request: InstanceRequest, *, check_mode: bool) -
     # What the server would refuse is found before anything is made or written.
     if settings_change(host, values).needed:
         judge_settings(host, values)
+        _judge_start(host, values)
     if request.upstream is None and classify(evidence) is not DirectoryState.PRIMARY:
         report.actions.append(f"create a cluster in {host.instance.data_directory}")
         if not check_mode:

@@ -27,13 +27,12 @@ _KNOWN_LIBRARY = "plpgsql.so"
 _ON = ("on", "true", "yes", "1")
 
 
-def start_problems(host: Host, values: t.Mapping[str, str], *, made_here: t.Container[str] = ()) -> list[str]:
-    """Sentences for what a start with these values would fail over on this host. C(made_here) are files that the run
-    writes itself."""
+def start_problems(host: Host, values: t.Mapping[str, str]) -> list[str]:
+    """Sentences for what a start with these values would fail over on this host."""
     if host.files.identity() is NOBODY:
         # Its account comes with the packages.
         return []
-    return [*_libraries(host, values), *_certificates(host, values, made_here), *_memory(values), *_start_conf(host)]
+    return [*_libraries(host, values), *_certificates(host, values), *_memory(values)]
 
 
 def _libraries(host: Host, values: t.Mapping[str, str]) -> t.Iterator[str]:
@@ -60,14 +59,15 @@ def _library_folder(host: Host) -> str | None:
     return next((folder for folder in folders if host.files.exists(f"{folder}/{_KNOWN_LIBRARY}")), None)
 
 
-def _certificates(host: Host, values: t.Mapping[str, str], made_here: t.Container[str]) -> t.Iterator[str]:
+def _certificates(host: Host, values: t.Mapping[str, str]) -> t.Iterator[str]:
     if values.get("ssl", "off").strip().lower() not in _ON:
         return
     said = {"ssl_cert_file": "server.crt", "ssl_key_file": "server.key", "ssl_ca_file": "", "ssl_crl_file": ""}
     for name, otherwise in said.items():
         value = values.get(name, otherwise)
         path = os.path.join(host.instance.data_directory, value)
-        if not value or path in made_here:
+        # The run itself writes what is in that folder.
+        if not value or path.startswith(host.instance.tls_directory + "/"):
             continue
         seen = host.files.stat(path)
         if seen is None:
@@ -77,8 +77,8 @@ def _certificates(host: Host, values: t.Mapping[str, str], made_here: t.Containe
             own = seen.st_uid == host.files.identity().uid
             if not (own or seen.st_uid == 0) or seen.st_mode & (0o077 if own else 0o027):
                 yield (
-                    f"{name} is {path}, whose owner or mode ({seen.st_mode & 0o777:04o}) the server refuses. Give it to "
-                    f"{host.instance.os_user} with mode 0600, or to root with 0640."
+                    f"{name} is {path}, whose owner or mode ({seen.st_mode & 0o777:04o}) the server refuses. Give it "
+                    f"to {host.instance.os_user} with mode 0600, or to root with 0640."
                 )
 
 
@@ -104,10 +104,9 @@ def _meminfo() -> dict[str, int]:
     return {name: int(count) * (1024 if unit else 1) for name, count, unit in rows}
 
 
-def _start_conf(host: Host) -> t.Iterator[str]:
-    if host.instance.layout != "debian":
-        return
+def start_conf_problem(host: Host) -> str:
+    """Why postgresql-common would not start the cluster; empty where it would."""
     path = f"{host.instance.config_directory}/start.conf"
-    words = [line.split("#")[0].strip() for line in (host.files.read_text(path) or "").splitlines()]
-    if "disabled" in words:
-        yield f"{path} says disabled, so nothing can start this cluster. Write auto or manual there."
+    text = host.files.read_text(path) if host.instance.layout == "debian" else None
+    words = [line.split("#")[0].strip() for line in (text or "").splitlines()]
+    return f"{path} says disabled. Write auto or manual there." if "disabled" in words else ""

@@ -78,6 +78,30 @@ def test_passwords_are_in_no_file_that_others_can_read(pair: Site) -> None:
 # --- Settings ---
 
 
+def test_a_file_that_the_server_has_not_read_is_loaded(pair: Site) -> None:
+    """Somebody corrects a line that a run warned about, and runs again."""
+    pair["pg1"].write("postgresql.conf", "\nlog_lock_waits = on\n", append=True)
+    assert pair["pg1"].setting("log_lock_waits") == "off"
+    run = pair.converge()
+    assert run.changed["pg1"] == 1 and pair["pg1"].setting("log_lock_waits") == "on", run.output
+    pair.settled()
+
+
+def test_alter_system_says_how_passwords_are_stored(pair: Site) -> None:
+    pair["pg1"].psql("ALTER SYSTEM SET password_encryption = 'md5'")
+    rules = (
+        "SELECT DISTINCT auth_method FROM pg_hba_file_rules "
+        "WHERE 'replication' = ANY (database) AND user_name[1] = 'replica'"
+    )
+    try:
+        pair.converge()
+        assert pair["pg1"].psql(rules) == "md5"
+    finally:
+        pair["pg1"].psql("ALTER SYSTEM RESET password_encryption")
+        pair.converge()
+    assert pair["pg1"].psql(rules) == "scram-sha-256"
+
+
 LOWERED = pytest.param(60, id="lowered", marks=pytest.mark.repetition("test_parameter_order.py lowers it as well"))
 
 

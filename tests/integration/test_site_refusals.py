@@ -371,6 +371,30 @@ def test_what_ends_a_recovery_is_refused_by_every_playbook(pair: Site, check: li
         pair.playbook = "site.yml"
         pair["pg1"].write("postgresql.conf", main)
         pair["pg1"].psql("ALTER SYSTEM RESET recovery_target_name")
+        pair["pg1"].psql("SELECT pg_reload_conf()")
+
+
+@pytest.mark.parametrize("check", [[], ["--check"]], ids=["run", "check mode"])
+def test_what_a_start_would_fail_over_is_found_before(pair: Site, check: list[str]) -> None:
+    wrong = {"shared_preload_libraries": "nowhere_to_be_found", "shared_buffers": "9000GB"}
+    pair.refused("'nowhere_to_be_found'", "shared_buffers is", arguments=check, pg1={"parameters": wrong})
+
+
+def test_a_server_that_does_not_start_gets_back_what_it_ran_with(spare: Site) -> None:
+    """A library that is there and is none: only the start itself tells."""
+    library = spare.folder / "broken.so"
+    library.write_text("no library", encoding="utf-8")
+    library.chmod(0o755)
+    node = spare["pg1"]
+    before, pid = node.settings_file.read_text(encoding="utf-8"), node.pid
+    wrong = {"shared_preload_libraries": str(library), "max_prepared_transactions": 3}
+    run = spare.run(pg1={"parameters": wrong}, pg2={"parameters": {"max_prepared_transactions": 3}})
+    assert run.status != 0 and "it runs again with that" in run.flat, run.output
+    assert node.pid not in (None, pid)
+    assert node.setting("shared_preload_libraries") == ""
+    kept = {line for line in before.splitlines() if "=" in line}
+    assert kept <= set(node.settings_file.read_text(encoding="utf-8").splitlines())
+    spare.converge()
 
 
 # --- What is in the way on the host ---
