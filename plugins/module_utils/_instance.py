@@ -72,9 +72,11 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._server impor
     read_control_data,
     require_free_port,
 )
+from ansible_collections.pgtandem.replication.plugins.module_utils._server_settings import read_recovery_ends
 from ansible_collections.pgtandem.replication.plugins.module_utils._service import Service, service_of
 from ansible_collections.pgtandem.replication.plugins.module_utils._status_queries import replayed_position_statement
 from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import Tls, tls_changes, tls_settings
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.server_settings import MANAGED
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import floor_parameters, supports
 
 
@@ -436,8 +438,14 @@ def _open_when_up(host: Host, login: Login, timeout: int) -> Database | None:
 
 def _judge_start(host: Host, values: t.Mapping[str, str]) -> None:
     """What the server would only find out when it starts, looked at before anything is written."""
-    winners = settings_to_be(host, values).winners()
-    problems = start_problems(host, {name: setting.value for name, setting in winners.items()})
+    settings = settings_to_be(host, values)
+    problems = start_problems(host, {name: setting.value for name, setting in settings.winners().items()})
+    # The gate saw the files as they were; what the inventory asks for anew is looked at here.
+    problems += [
+        f"{end.name} is {end.value!r}: {end.effect}."
+        for end in read_recovery_ends(host, settings)
+        if end.place == MANAGED
+    ]
     if problems:
         raise ReplicationError(
             f"The server of {host.instance.data_directory} would not start with these parameters: {' '.join(problems)} "
