@@ -376,7 +376,7 @@ def test_what_ends_a_recovery_is_refused_by_every_playbook(pair: Site, check: li
 
 @pytest.mark.parametrize("check", [[], ["--check"]], ids=["run", "check mode"])
 def test_what_a_start_would_fail_over_is_found_before(pair: Site, check: list[str]) -> None:
-    wrong = {"shared_preload_libraries": "nowhere_to_be_found", "shared_buffers": "9000GB"}
+    wrong = {"shared_preload_libraries": "nowhere_to_be_found", "shared_buffers": "8000GB"}
     pair.refused("'nowhere_to_be_found'", "shared_buffers is", arguments=check, pg1={"parameters": wrong})
     command = {"pgtandem_restore_command": "nowhere %f %p"}
     pair.refused("no program nowhere", arguments=check, pg1=command, pg2=command)
