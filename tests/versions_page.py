@@ -87,6 +87,7 @@ INTERNAL = frozenset(
         "basebackup_wal_options",
         "bypass_row_security",
         "control_functions",
+        "file_settings",
         "idle_session_timeout",
         "list_wal_directory",
         "logical_message",

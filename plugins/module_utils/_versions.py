@@ -49,6 +49,7 @@ FEATURES: dict[str, Span] = {
     # The last line of postmaster.pid says how far a start is (release notes 10, pg_ctl).
     "postmaster_status": Span(100000),
     "pending_restart": Span(90500),
+    "file_settings": Span(90500),
     "wal_receiver_view": Span(90600),
     "wal_receiver_sender": Span(110000),
     "wal_receiver_written_lsn": Span(130000),
