@@ -3,9 +3,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to the collection pgtandem.replication: nothing here is an interface for others.
-"""What to do about a refused login for replication, by the words of the server or of libpq."""
+"""What to do about a refused login: for replication by the words of the server or of libpq, on the host itself by the
+SQLSTATE."""
 
 from __future__ import annotations
+
+import typing as t
+
+
+class Answer(t.Protocol):
+    """What a server answers to a start-up packet."""
+
+    @property
+    def sqlstate(self) -> str: ...
+
+    @property
+    def asks(self) -> bool: ...
+
+    @property
+    def silent(self) -> bool: ...
+
 
 #: The first whose words are in the message counts.
 _LOGIN_ADVICE = (
@@ -43,3 +60,28 @@ def login_advice(message: str) -> str:
     "Let pg_hba.conf on that server admit this host's address; run its role first."
     """
     return next((advice for words, advice in _LOGIN_ADVICE if words in message), "Check the connection's settings.")
+
+
+_SET_LOGIN = (
+    "Set login_user and login_password (pgtandem_login_user, pgtandem_login_password) to a superuser, or let "
+    "pg_hba.conf admit it through the socket."
+)
+_LOCAL_ADVICE = {
+    # It is starting up, shutting down, or recovers without hot_standby.
+    "57P03": "Wait until it accepts connections, and run again; its log says what it is waiting for.",
+    "53300": "All its connections are taken: end sessions, or raise max_connections. A superuser has those of "
+    "superuser_reserved_connections.",
+    "3D000": "Name a database that is there in login_db, or create that one.",
+    "28000": _SET_LOGIN,
+    "28P01": _SET_LOGIN,
+}
+
+
+def local_login_advice(answer: Answer) -> str:
+    """One sentence where the cause is known, nothing where it is not."""
+    if answer.silent:
+        return (
+            "It accepts the connection and says nothing: its main process may have been stopped by a signal "
+            "(kill -CONT lets it go on), or the host is overloaded."
+        )
+    return _SET_LOGIN if answer.asks else _LOCAL_ADVICE.get(answer.sqlstate, "")

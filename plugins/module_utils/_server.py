@@ -23,6 +23,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._data_directo
 from ansible_collections.pgtandem.replication.plugins.module_utils._database import Database, Target, connect
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+from ansible_collections.pgtandem.replication.plugins.module_utils._login_advice import local_login_advice
 from ansible_collections.pgtandem.replication.plugins.module_utils._processes import (
     Postmaster,
     is_postmaster_of,
@@ -30,6 +31,8 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._processes im
     parse_postmaster_pid,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.folders import FileRefused
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.identity import acting_as, identity_of
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.startup import Answer, ask
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.state_file import (
     StateFile,
     is_line,
@@ -201,10 +204,15 @@ def open_database(host: Host, login: Login, postmaster: Postmaster | None) -> Da
     except DatabaseError as error:
         raise DatabaseError(
             f"The server of {host.instance.data_directory} does not let this host log in at {target.shown()}: "
-            f"{error.message}. Set login_user and login_password (pgtandem_login_user, pgtandem_login_password) to a "
-            "superuser, or let pg_hba.conf admit it through the socket.",
+            f"{error.message}. {local_login_advice(_knock(target))}".rstrip(),
             sqlstate=error.sqlstate,
         ) from error
+
+
+def _knock(target: Target) -> Answer:
+    """What the server answers to the same name, without a word that would have to be read."""
+    with acting_as(identity_of(target.os_user)) if target.os_user else contextlib.nullcontext():
+        return ask(target.host, target.port, user=target.user, dbname=target.dbname)
 
 
 def _is_elsewhere(login: Login) -> bool:
