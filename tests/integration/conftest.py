@@ -324,7 +324,7 @@ def run_tasks(tasks: t.Sequence[Task]) -> Results:
                 "      ignore_errors: true",
             ]
         playbook.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        python = os.environ.get("PGTANDEM_TEST_PYTHON", sys.executable)
+        python = session_cache.forking_python()
         done = subprocess.run(
             [
                 str(Path(sys.executable).with_name("ansible-playbook")),
@@ -443,5 +443,6 @@ def spare(pair: Site) -> t.Iterator[Site]:
     """The pair for tests that change it: brought back afterwards."""
     yield pair
     pair.variables.clear()
+    pair.watched = False
     pair.forget(*(set(pair.nodes) - {"pg1", "pg2"}))
     pair.restore()

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
+import time
 import typing as t
 from pathlib import Path
 
 _VARIABLE = "PGTANDEM_TEST_CACHE"
+#: They end with this process.
+_SERVERS: list[subprocess.Popen[bytes]] = []
 
 
 def begin() -> bool:
@@ -41,6 +46,29 @@ def environment(*callbacks: str) -> dict[str, str]:
         "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).with_name("callback_plugins")),
         "ANSIBLE_CALLBACKS_ENABLED": ",".join(["share_work", *callbacks]),
     }
+
+
+@functools.lru_cache(maxsize=None)
+def forking_python() -> str:
+    """An interpreter for modules that has Ansible's part of them loaded already: python_start/fork_server.py.
+
+    What a test kills, interrupts or watches has to run with the real one, and so has Mitogen.
+    """
+    if "PGTANDEM_TEST_PYTHON" in os.environ:
+        return os.environ["PGTANDEM_TEST_PYTHON"]
+    folder = Path(tempfile.mkdtemp(prefix="python-", dir=os.environ[_VARIABLE]))
+    program = Path(__file__).with_name("python_start") / "fork_server.py"
+    server = subprocess.Popen(
+        [sys.executable, program, folder / "socket", folder / "python"],
+        stdin=subprocess.PIPE,
+        cwd="/",
+        env={**os.environ, **environment(), "LC_ALL": "C.UTF-8"},
+    )
+    _SERVERS.append(server)
+    while not (folder / "python").exists():
+        assert server.poll() is None, "fork_server.py ended"
+        time.sleep(0.05)
+    return str(folder / "python")
 
 
 def once(name: str, make: t.Callable[[Path], None]) -> Path:

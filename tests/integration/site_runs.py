@@ -146,6 +146,9 @@ class Site:
         self.playbook = "site.yml"
         #: More variables of ansible-playbook's environment.
         self.environment: dict[str, str] = {}
+        #: What runs modules; by a run to its end a quicker one, unless C(watched).
+        self.python = os.environ.get("PGTANDEM_TEST_PYTHON", sys.executable)
+        self.watched = False
         # The server's account has to enter the folders of the tests; others may, so that what they see can be tested.
         folder.chmod(0o755)
         self.private = folder / "run"
@@ -173,7 +176,7 @@ class Site:
         return {
             "ansible_connection": "local",
             "ansible_become": False,
-            "ansible_python_interpreter": os.environ.get("PGTANDEM_TEST_PYTHON", sys.executable),
+            "ansible_python_interpreter": self.python,
             "pgtandem_address": "127.0.0.1",
             "pgtandem_listen_addresses": "127.0.0.1",
             "pgtandem_manage_packages": False,
@@ -249,7 +252,13 @@ class Site:
 
     def run(self, *arguments: str, **overrides: dict[str, t.Any]) -> Run:
         """Run site.yml to its end."""
-        done = subprocess.run(**self.command(*arguments, **overrides), check=False)
+        python = self.python
+        if not self.watched and "mitogen" not in self.environment.get("ANSIBLE_STRATEGY", ""):
+            self.python = session_cache.forking_python()
+        try:
+            done = subprocess.run(**self.command(*arguments, **overrides), check=False)
+        finally:
+            self.python = python
         assert "Traceback" not in done.stdout, done.stdout
         left = sorted(os.listdir(self.temporary))
         assert left == [], f"left in the folder for temporary files: {left}"

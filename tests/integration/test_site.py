@@ -298,6 +298,7 @@ SECRET = WORD + " ' \" \\ : % # $HOME {{ 7 * 7 }} größe\\"
 
 def test_no_password_is_seen_anywhere(make_site: MakeSite) -> None:
     site = make_site()
+    site.watched = True
     site.variables = {
         "pgtandem_replication_password": SECRET,
         "parameters": {"log_statement": "all", "log_min_duration_statement": 0, "log_connections": "on"},

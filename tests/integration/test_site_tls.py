@@ -163,6 +163,7 @@ def test_certificates_in_and_plain_text_out(spare: Site) -> None:
     foreseen = spare.converge("--check", "--diff")
     assert not list(spare.folder.glob("*.tls")) and not (spare.private / "pgtandem-tls").exists()
     assert min(foreseen.changed.values()) > 0
+    spare.watched = True
     with Sampler("PRIVATE KEY") as seen:
         run = spare.converge("-vvv", "--diff")
     assert seen == []
