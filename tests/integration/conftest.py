@@ -37,8 +37,6 @@ if t.TYPE_CHECKING:
 collect_ignore = ["callback_plugins", "python_start"]
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTIONS = ROOT / ".venv" / "collections"
-#: A folder that a socket's path fits in; a run of tests has one of its own, which it removes at the end.
-SHORT = f"/tmp/pgt-{os.environ['PGTANDEM_RUN']}" if "PGTANDEM_RUN" in os.environ else "/tmp"
 #: Majors of distribution packages that are tried where they are installed.
 DISTRIBUTION_MAJORS = ("13", "15")
 
@@ -249,7 +247,7 @@ def make_folder() -> t.Iterator[MakeFolder]:
     made: list[Path] = []
 
     def make() -> Path:
-        made.append(Path(tempfile.mkdtemp(prefix="pgt-", dir=SHORT)))
+        made.append(Path(tempfile.mkdtemp(prefix="pgt-", dir=session_cache.SHORT)))
         if os.geteuid() == 0:
             shutil.chown(made[-1], server_account())
         return made[-1]

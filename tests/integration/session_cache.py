@@ -18,6 +18,8 @@ import typing as t
 from pathlib import Path
 
 _VARIABLE = "PGTANDEM_TEST_CACHE"
+#: A folder that a socket's path fits in; a run of tests has one of its own, which it removes at the end.
+SHORT = f"/tmp/pgt-{os.environ['PGTANDEM_RUN']}" if "PGTANDEM_RUN" in os.environ else "/tmp"
 #: They end with this process.
 _SERVERS: list[subprocess.Popen[bytes]] = []
 
@@ -26,7 +28,7 @@ def begin() -> bool:
     """Make the session's folder where there is none; xdist's workers find that of the process that started them."""
     if _VARIABLE in os.environ:
         return False
-    folder = Path(tempfile.mkdtemp(prefix="pgt-once-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="pgt-once-", dir=SHORT))
     # The servers' account reads it.
     folder.chmod(0o755)
     (folder / "bytecode").mkdir()
