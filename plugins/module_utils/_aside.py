@@ -259,7 +259,7 @@ def _restore(host: Host, journal: t.Mapping[str, t.Any], lock: int | None) -> No
     directory = journal["moves"][0][0]
     if lock is not None and journal["phase"] != RESTORING:
         incoming = Incoming(host, lock)
-        incoming.clear()
+        incoming.clear([path for path, _aside in journal["moves"][1:]])
         host.files.forget_file(incoming.marker_path)
         left = set(host.files.list_names(directory)) - NOT_DATA
         if left:

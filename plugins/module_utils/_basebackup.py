@@ -51,6 +51,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._incoming imp
 from ansible_collections.pgtandem.replication.plugins.module_utils._preflight import (
     Ready,
     UpstreamNotReady,
+    folders_of,
     preflight,
     total_bytes,
 )
@@ -157,7 +158,7 @@ class _Seeding:
         if self._token is not None:
             said = marker.get("message") or "its job ended without a word; it was killed, or the host was restarted"
             # What is there is of no use, and a disk that is full had better not stay so.
-            incoming.clear()
+            incoming.clear(folders_of(self._request))
             raise ReplicationError(
                 f"The base backup from {self._request.shown()} failed: {said}. Nothing else was touched, and the "
                 "unfinished copy was cleared. Run again to begin a new one."
@@ -167,7 +168,7 @@ class _Seeding:
         if marker:
             # Clearing first shows how much room there is.
             self._actions.append(f"clear the unfinished base backup in {self._directory}")
-            incoming.clear()
+            incoming.clear(folders_of(self._request))
         self._begin(incoming, self._prepare(again=bool(marker)))
         return None
 

@@ -138,7 +138,7 @@ class Incoming:
 
     def begin(self, purpose: str, *, elsewhere: t.Sequence[Elsewhere] = (), **facts: t.Any) -> None:
         """Clear what an earlier run of ours left and say on disk what is about to be done, such as C(initdb)."""
-        self.clear()
+        self.clear([place.path for place in elsewhere])
         self._write_marker(
             dict(
                 facts,
@@ -154,9 +154,12 @@ class Incoming:
             elif not self._host.files.is_owners(place.path):
                 self._host.files.take_folder(place.path, mode=0o700)
 
-    def clear(self) -> None:
-        """Remove what an earlier filling left; the marker stays until the next one begins or nothing is left to do."""
-        self._clear_all_elsewhere(self.path)
+    def clear(self, computed: t.Iterable[str] = ()) -> None:
+        """Remove what an earlier filling left; the marker stays until the next one begins or nothing is left to do.
+
+        C(computed) are the folders outside that this run fills by itself: a copy links to them only at its end.
+        """
+        self._clear_all_elsewhere(self.path, computed)
         for path in (self.path, self.folder):
             self._host.files.remove_tree(path)
 
@@ -172,9 +175,10 @@ class Incoming:
         self._clear_all_elsewhere(self._directory)
         self._host.files.remove_entries(self._directory, but={INCOMING_MARKER} | NOT_DATA)
 
-    def _clear_all_elsewhere(self, cluster: str) -> None:
-        """Clear the folders outside that are noted and to which this very cluster's own links lead; they go after."""
-        linked = linked_folders(self._host, cluster)
+    def _clear_all_elsewhere(self, cluster: str, computed: t.Iterable[str] = ()) -> None:
+        """Clear the folders outside that are noted, as far as they are what this run computes or what this very
+        cluster's own links lead to."""
+        linked = {*linked_folders(self._host, cluster), *map(self._host.files.real_path, computed)}
         for place in self.marker().get("elsewhere", ()):
             self._clear_elsewhere(
                 Elsewhere(place["path"], place["existed"]), whole=self._host.files.real_path(place["path"]) in linked

@@ -112,6 +112,21 @@ def _nearest(host: Host, path: str) -> str:
     return path
 
 
+def folders_of(request: BaseBackupRequest) -> list[str]:
+    """The folders outside the data directory that the copy fills (pure), whether or not the inventory fits them.
+
+    >>> folders_of(BaseBackupRequest("pg1", 5432, "replica", None, "pg2", wal_directory="/wal",
+    ...     tablespace_mapping={"/ssd": "/ssd2"},
+    ...     upstream_status={"sizes": {"tablespaces": [{"location": "/ssd"}, {"location": "/hdd"}]}}))
+    ['/wal', '/ssd2', '/hdd']
+    """
+    mapping = {os.path.normpath(old): new for old, new in request.tablespace_mapping.items()}
+    tablespaces = (request.upstream_status.get("sizes") or {}).get("tablespaces") or []
+    locations = [os.path.normpath(one["location"]) for one in tablespaces]
+    wal = [request.wal_directory] if request.wal_directory else []
+    return [*wal, *mapping.values(), *(location for location in locations if location not in mapping)]
+
+
 def room_problems(host: Host, request: BaseBackupRequest, places: t.Sequence[Place]) -> list[str]:
     """Where there is not enough room for the copy, as clauses."""
     together: dict[int, list[Place]] = {}
