@@ -185,14 +185,17 @@ def trial_system() -> t.Iterator[list[str]]:
             return
         for name in ("usr", "run", "tmp", "var", "proc", "sys", "dev"):
             (place / name).mkdir()
+        volumes = ["--volume=/usr:/usr:ro"]
         for name in ("bin", "sbin", "lib", "lib64"):
             if pathlib.Path("/", name).is_symlink():
                 (place / name).symlink_to(f"usr/{name}")
+            elif pathlib.Path("/", name).is_dir():
+                volumes.append(f"--volume=/{name}:/{name}:ro")
         (place / "etc/machine-id").touch()
         (place / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
         try:
             command = [str(SYSTEMD), UNIT] if SYSTEMD.exists() else ["/bin/true"]
-            yield ["--volume=/usr:/usr:ro", "--rootfs", folder, *command]
+            yield [*volumes, "--security-opt=label=disable", "--rootfs", folder, *command]
         finally:
             # podman adds files of root's.
             run(["rm", "-rf", *(str(path) for path in place.iterdir())], check=False)
