@@ -142,7 +142,7 @@ def test_absent_refuses_what_would_be_lost(server: Cluster) -> None:
     )
     owner, granted, own, free, never = (results[number : number + 2] for number in range(0, 10, 2))
     for result in owner:
-        assert result["failed"] and "owner of table owned" in result["msg"]
+        assert result["failed"] and "owner of table public.owned" in result["msg"]
     for result in granted:
         assert "owner of database elsewhere" in result["msg"] and "privileges for table seen_by" in result["msg"]
     for result in own:
