@@ -63,7 +63,7 @@ def _problems(name: str, value: str, version: int | None) -> t.Iterator[str]:
     if name in DERIVED_OPTIONS:
         yield f"{ours} may not have {name}: it follows from the inventory."
     elif name in SECRET_OPTIONS:
-        yield f"{ours} may not have {name}: a secret does not belong into a file that others read."
+        yield f"{ours} may not have {name}, as a secret does not belong in a file that others read."
     elif name not in CONNECTION_OPTIONS:
         yield f"{ours}: libpq has no option {name!r} that a replication connection takes."
     elif version is not None and not CONNECTION_OPTIONS[name].holds(version):
