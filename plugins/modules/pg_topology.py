@@ -21,7 +21,7 @@ description:
 options:
   absent:
     description:
-      - Instead of settling the topology, name the hosts (RV(hosts)) of this play's clusters that were not read in this
+      - Instead of settling the topology, name the C(hosts) of this play's clusters that were not read in this
         run. A cluster without a host in the play is left alone.
     type: bool
     default: false

@@ -13,15 +13,12 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible import template
 from ansible.plugins.action import ActionBase
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.results import clean_result, clean_texts
 
-try:
-    from ansible.template import trust_as_template  # noqa: F401
-
-    _EVERY_TEXT_IS_A_TEMPLATE = False
-except ImportError:
-    _EVERY_TEXT_IS_A_TEMPLATE = True
+#: From 2.19 on only a text that is trusted is a template.
+_EVERY_TEXT_IS_A_TEMPLATE = not hasattr(template, "trust_as_template")
 
 #: Keys of a result by which a module would change the variables or the inventory of a run.
 _STEERING = ("add_group", "add_host", "ansible_facts", "ansible_stats")

@@ -100,7 +100,7 @@ WRONG_CLUSTERS = [
         "a unit in a path", stops("host-instance"), r"path1: pgtandem_log_file is '/x\x0aExecStartPre=+/bin/sh'"
     ),
     wrong_cluster(
-        "password as an option", stops("inventory-connection-option"), "may not have password, as a secret does not belong"
+        "password as an option", stops("inventory-connection-option"), "may not have password, as a secret"
     ),
     wrong_cluster("version", stops("inventory-version"), "old2: '8.4' is not a major version of PostgreSQL"),
 ]

@@ -530,15 +530,17 @@ class Files:
     def scratch(self) -> t.Iterator[str]:
         """A folder for the moment, which only the account may enter, whatever TMPDIR says; its path."""
         path = ""
+        refused: OSError | None = None
         for place in _SCRATCH_PLACES:
             path = f"{place}/pgtandem-{os.urandom(8).hex()}"
             try:
                 with self.acting():
                     os.mkdir(path, 0o700)
+                refused = None
                 break
             except OSError as error:
                 refused = error
-        else:
+        if refused is not None:
             raise refused
         try:
             yield path
