@@ -99,9 +99,7 @@ WRONG_CLUSTERS = [
     wrong_cluster(
         "a unit in a path", stops("host-instance"), r"path1: pgtandem_log_file is '/x\x0aExecStartPre=+/bin/sh'"
     ),
-    wrong_cluster(
-        "password as an option", stops("inventory-connection-option"), "may not have password, as a secret"
-    ),
+    wrong_cluster("password as an option", stops("inventory-connection-option"), "may not have password, as a secret"),
     wrong_cluster("version", stops("inventory-version"), "old2: '8.4' is not a major version of PostgreSQL"),
 ]
 
