@@ -115,7 +115,7 @@ def running(words: str) -> list[int]:
 
 
 @pytest.mark.stops("host-stopping")
-@pytest.mark.skip("open: the run goes on, its comparison of the databases does not reach the old primary")
+@pytest.mark.skip("open: it failed in its teardown and in a look at a database; not diagnosed")
 def test_an_old_primary_that_its_archiver_keeps_from_ending_holds_up_nobody(make_site: MakeSite) -> None:
     site = make_site()
     site.variables["pgtandem_on_role_change"] = "follow"
@@ -239,7 +239,7 @@ def hold_back(site: Site, name: str) -> None:
     site["pg1"].psql("INSERT INTO kept VALUES (0)")
 
 
-@pytest.mark.skip("open: two of its reasons are not told beside the others any more")
+@pytest.mark.skip("open: the refusal lacks two of its reasons, replay paused and long transactions; not diagnosed")
 def test_everything_that_is_wrong_with_a_running_pair_is_told_at_once(trio: Site) -> None:
     """The target is judged by itself, the primary by itself, and so is who is to follow."""
     primary, target = trio["pg1"], trio["pg2"]
