@@ -71,9 +71,9 @@ def playbook_command(name: str, *words: str, sources: t.Iterable[Path] = ()) -> 
     }
 
 
-def playbook(name: str, *words: str, sources: t.Iterable[Path] = ()) -> Said:
-    """Run a playbook to its end, whatever that is."""
-    done = subprocess.run(**playbook_command(name, *words, sources=sources), check=False)
+def playbook(name: str, *words: str, sources: t.Iterable[Path] = (), seconds: float | None = None) -> Said:
+    """Run a playbook to its end, whatever that is; C(seconds) is how long it may take."""
+    done = subprocess.run(**playbook_command(name, *words, sources=sources), check=False, timeout=seconds)
     assert "Traceback" not in done.stdout, done.stdout
     return Said(done.returncode, done.stdout)
 

@@ -7,10 +7,12 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import is_lsn
 
 _FLOOR_LINES = {
     "max_connections setting": "max_connections",
@@ -63,8 +65,27 @@ class ControlData:
         }
 
 
+#: Longer is no number of a control file.
+_NUMBER = re.compile(r"[0-9]{1,20}")
+_STATE = re.compile(r"[a-z ]{0,60}")
+
+
 def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isdigit() else None
+    return int(text) if text and _NUMBER.fullmatch(text) else None
+
+
+def _refused(what: str) -> ReplicationError:
+    return ReplicationError(
+        f"pg_controldata printed {what}, so its output was not acted upon. Run it by hand as PostgreSQL's account: "
+        "either the control file is damaged, or that program is not PostgreSQL's."
+    )
+
+
+def _position(values: t.Mapping[str, str], name: str) -> str | None:
+    text = values.get(name)
+    if text is not None and not is_lsn(text):
+        raise _refused(f"{text[:60]!r} as {name!r}")
+    return text
 
 
 def _size(text: str | None, least: int, most: int) -> int | None:
@@ -84,29 +105,36 @@ def parse_control_data(text: str) -> ControlData:
         name, colon, value = line.partition(":")
         if colon:
             values[name.strip()] = value.strip()
-    if "Database system identifier" not in values:
-        raise ReplicationError("pg_controldata printed no system identifier; its output began: " + text[:200])
-    timeline = values.get("Latest checkpoint's TimeLineID", "")
+    system_identifier = values.get("Database system identifier", "")
+    if not _number(system_identifier):
+        raise _refused(f"no system identifier (it began {text[:200]!r})")
+    state = values.get("Database cluster state", "")
+    if not _STATE.fullmatch(state):
+        raise _refused(f"{state[:60]!r} as the state of the cluster")
+    timeline = _number(values.get("Latest checkpoint's TimeLineID"))
     # A newer program shows much of a format before 1201 (version 12) shifted.
-    format_number = int(values.get("pg_control version number", "0"))
+    format_number = _number(values.get("pg_control version number", "0"))
+    if format_number is None:
+        raise _refused(f"{values['pg_control version number'][:60]!r} as its format's number")
     shifted = format_number < 1201 and "max_wal_senders setting" in values
     # Of version 11 also this: a position without its timeline is none.
     minimum_timeline = _number(values.get("Min recovery ending loc's timeline"))
     no_minimum = shifted and minimum_timeline == 0
     return ControlData(
-        system_identifier=values["Database system identifier"],
-        state=values.get("Database cluster state", ""),
+        system_identifier=system_identifier,
+        state=state,
         # A newer pg_controldata misreads this field of version 10: no real timeline is that large.
-        timeline=int(timeline) if timeline.isdigit() and 0 < int(timeline) < 1_000_000 else None,
-        checkpoint_lsn=values.get("Latest checkpoint location"),
-        minimum_recovery_lsn=None if no_minimum else values.get("Minimum recovery ending location"),
+        timeline=timeline if timeline and timeline < 1_000_000 else None,
+        checkpoint_lsn=_position(values, "Latest checkpoint location"),
+        minimum_recovery_lsn=None if no_minimum else _position(values, "Minimum recovery ending location"),
         data_checksums=values.get("Data page checksum version", "0") != "0",
         wal_log_hints=values.get("wal_log_hints setting", "off") == "on",
-        wal_level=values.get("wal_level setting"),
+        wal_level=values["wal_level setting"][:60] if "wal_level setting" in values else None,
         floors={
-            name: int(values[line])
+            name: number
             for line, name in _FLOOR_LINES.items()
-            if values.get(line, "").isdigit() and not shifted
+            for number in [_number(values.get(line))]
+            if number is not None and not shifted
         },
         block_size=_size(values.get("Database block size"), 1 << 10, 1 << 15),
         wal_segment_bytes=_size(values.get("Bytes per WAL segment"), 1 << 20, 1 << 30),

@@ -59,6 +59,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._parameters i
     floor_values,
     normalise,
 )
+from ansible_collections.pgtandem.replication.plugins.module_utils._processes import parse_postmaster_pid
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import format_conninfo
 from ansible_collections.pgtandem.replication.plugins.module_utils._restart_checks import (
     start_conf_problem,
@@ -414,8 +415,8 @@ def _recovery_conf_waits(host: Host) -> bool:
     written = host.files.stat(recovery)
     if written is None or not host.files.exists(pid_file):
         return False
-    started = int((host.files.read_text(pid_file) or "").splitlines()[2])
-    return written.st_mtime > started + 1
+    server = parse_postmaster_pid(host.files.read_text(pid_file) or "")
+    return server is not None and written.st_mtime > server.started + 1
 
 
 def _open_when_up(host: Host, login: Login, timeout: int) -> Database | None:

@@ -101,7 +101,7 @@ def whole_number(text: str | None) -> int | None:
     >>> whole_number("300"), whole_number("64MB"), whole_number(None)
     (300, None, None)
     """
-    return int(text) if text is not None and re.match(r"^\d+$", text.strip()) else None
+    return int(text) if text is not None and re.fullmatch(r"\s*[0-9]{1,20}\s*", text) else None
 
 
 _UNITS = {"us": 0.001, "ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -113,7 +113,7 @@ def milliseconds(text: str) -> int | None:
     >>> milliseconds("1h"), milliseconds("90 s"), milliseconds("0"), milliseconds("5")
     (3600000, 90000, 0, None)
     """
-    match = re.match(r"^\s*(\d+)\s*([a-z]*)\s*\Z", text)
+    match = re.match(r"^\s*([0-9]{1,20})\s*([a-z]*)\s*\Z", text)
     if match is None or match.group(2) not in (*_UNITS, ""):
         return None
     amount = int(match.group(1))

@@ -44,9 +44,9 @@ def parse_postmaster_pid(text: str) -> Postmaster | None:
     """The lines are: pid, data directory, start time, port, socket directory, listen address, shared memory, status."""
     lines = [line.strip() for line in text.splitlines()] + [""] * 8
     # A single-user backend writes a negative pid; a server that is only starting has not written its port yet.
-    if not re.match(r"^\d+$", lines[0]) or not lines[3].isdigit():
+    if not all(re.fullmatch("[0-9]{1,10}", lines[place]) for place in (0, 3)):
         return None
-    started = int(lines[2]) if lines[2].isdigit() else 0
+    started = int(lines[2]) if re.fullmatch("[0-9]{1,10}", lines[2]) else 0
     return Postmaster(int(lines[0]), int(lines[3]), lines[4], lines[5], lines[7], started)
 
 

@@ -14,7 +14,10 @@ import re
 import stringprep
 import unicodedata
 
-_SCRAM = re.compile(r"^SCRAM-SHA-256\$(\d+):([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+)$")
+_BASE64 = r"((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)"
+_SCRAM = re.compile(rf"SCRAM-SHA-256\$([0-9]{{1,10}}):{_BASE64}\${_BASE64}:{_BASE64}")
+#: Some seconds of work. Who may write a verifier may ask for 2^31 of them, and each would hold a run up for minutes.
+_MOST_ITERATIONS = 5_000_000
 _PROHIBITED = (
     stringprep.in_table_c12,
     stringprep.in_table_c21_c22,
@@ -60,7 +63,7 @@ def verifier_kind(verifier: str | None) -> str | None:
     """
     if not verifier:
         return None
-    if _SCRAM.match(verifier):
+    if _SCRAM.fullmatch(verifier):
         return "scram-sha-256"
     return "md5" if re.match(r"^md5[0-9a-f]{32}$", verifier) else None
 
@@ -71,8 +74,8 @@ def password_fits(*, password: str, role: str, verifier: str | None) -> bool:
     if kind == "md5":
         digest = hashlib.md5((password + role).encode()).hexdigest()  # the server's own scheme, not our choice
         return hmac.compare_digest("md5" + digest, verifier or "")
-    match = _SCRAM.match(verifier or "")
-    if not match:
+    match = _SCRAM.fullmatch(verifier or "")
+    if not match or not 1 <= int(match.group(1)) <= _MOST_ITERATIONS:
         return False
     iterations, salt, stored_key = int(match.group(1)), base64.b64decode(match.group(2)), match.group(3)
     salted = hashlib.pbkdf2_hmac("sha256", saslprep(password).encode(), salt, iterations)

@@ -41,6 +41,10 @@ def render_names(wanted: StandbyNames, version: int) -> str:
     return f"{keyword}{wanted.number} ({names})"
 
 
+def _is_count(word: str) -> bool:
+    return re.fullmatch("[0-9]{1,10}", word) is not None
+
+
 def parse_names(text: str) -> StandbyNames | None:
     """What a server was told; None where that is nobody, or nothing that a server would read.
 
@@ -65,11 +69,11 @@ def parse_names(text: str) -> StandbyNames | None:
         and not words[0][1]
         and words[0][0].lower() in ("any", "first")
         and len(words) > 1
-        and words[1][0].isdigit()
+        and _is_count(words[1][0])
     ):
         mode = words[0][0].lower()
         words = words[1:]
-    if len(words) > 1 and words[0][0].isdigit() and words[1] == ("(", False):
+    if len(words) > 1 and _is_count(words[0][0]) and words[1] == ("(", False):
         count = int(words[0][0])
         words = words[1:]
     names = tuple(word for word, quoted in words if quoted or word not in ("(", ")", ","))

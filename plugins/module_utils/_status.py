@@ -471,7 +471,7 @@ def upstream_of(conninfo: str | None) -> dict[str, t.Any] | None:
     except ReplicationError:
         return None
     host, port = options.get("host") or options.get("hostaddr"), options.get("port") or "5432"
-    return {"host": host, "port": int(port)} if host and "," not in host and port.isdigit() else None
+    return {"host": host, "port": int(port)} if host and "," not in host and re.fullmatch("[0-9]{1,5}", port) else None
 
 
 def _fill_files(status: Status, host: Host) -> None:
@@ -632,7 +632,7 @@ def parse_history(text: str) -> list[dict[str, t.Any]]:
     >>> parse_history("1\t0/3000148\tno recovery target specified\n")
     [{'timeline': 1, 'lsn': '0/3000148', 'reason': 'no recovery target specified'}]
     """
-    found = re.findall(r"^\s*(\d+)\s+([0-9A-Fa-f]+/[0-9A-Fa-f]+)[ \t]*(.*)$", text, re.MULTILINE)
+    found = re.findall(r"^\s*([0-9]{1,10})\s+([0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8})(?:[ \t]+(.*))?$", text, re.MULTILINE)
     return [{"timeline": int(number), "lsn": lsn, "reason": reason.strip()} for number, lsn, reason in found]
 
 

@@ -329,7 +329,7 @@ def parse_program_version(text: str) -> int:
     >>> parse_program_version("pg_basebackup (PostgreSQL) 9.6.24"), parse_program_version("postgres (PostgreSQL) 19rc1")
     (90624, 190000)
     """
-    match = re.search(r"\)\s+(\d+)(?:\.(\d+))?(?:\.(\d+))?", text)
+    match = re.search(r"\)\s+([0-9]{1,4})(?:\.([0-9]{1,4}))?(?:\.([0-9]{1,4}))?", text)
     if not match:
         raise ReplicationError(f"No version of PostgreSQL can be read in {text.strip()!r}.")
     first, second, third = (int(group or 0) for group in match.groups())

@@ -17,6 +17,7 @@ import typing as t
 from ansible_collections.pgtandem.replication.plugins.module_utils._bytes import shown_bytes, shown_seconds
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._hba import admits_replication
+from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import whole_number
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import NEWEST, floor_parameters
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._certificates import certificates_in
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import Row
@@ -278,7 +279,7 @@ def _lag(node: Node, member: Member, limits: Limits) -> Found:
 
 
 def _number(text: t.Any) -> int | None:
-    return int(text) if str(text).isdigit() else None
+    return whole_number(str(text))
 
 
 def _kept_out(node: Node, nodes: t.Sequence[Node]) -> list[str]:

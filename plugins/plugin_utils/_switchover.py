@@ -16,6 +16,7 @@ import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import format_lsn, parse_lsn
 from ansible_collections.pgtandem.replication.plugins.module_utils._names import application_name
+from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import whole_number
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreseen import problems_after
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._host_checks import (
     host_problems,
@@ -305,7 +306,7 @@ def _against_switch(
 def _room(wanted: Node, plan: Switchover) -> list[Problem]:
     """WAL senders for those who will follow; who follows already is counted once."""
     status = wanted["status"]
-    limit = int(status["settings"]["max_wal_senders"] or 0)
+    limit = whole_number(str(status["settings"]["max_wal_senders"])) or 0
     taken = {row["application_name"] for row in status["wal_senders"]}
     new = [name for name in plan.siblings if application_name(name) not in taken]
     # One more is the connection with which the old primary shows that it shuts down for this.

@@ -68,7 +68,7 @@ def one_of(*values: str) -> Check:
 
 def like(pattern: str) -> Check:
     """Whether all of it matches a pattern."""
-    compiled = re.compile(pattern)
+    compiled = re.compile(pattern, re.ASCII)
     return lambda value: isinstance(value, str) and compiled.fullmatch(value) is not None
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import pytest
 from ansible_collections.pgtandem.replication.plugins.module_utils._control_data import ControlData, parse_control_data
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from hypothesis import given
+from hypothesis import strategies as st
 
 FLOORS = {
     "max_connections": 100,
@@ -125,5 +127,42 @@ def test_parse(text: str, expected: ControlData) -> None:
 
 
 def test_output_without_a_system_identifier_is_refused() -> None:
-    with pytest.raises(ReplicationError, match="printed no system identifier; its output began: Benutzung"):
+    with pytest.raises(ReplicationError, match="no system identifier .it began 'Benutzung"):
         parse_control_data("Benutzung: pg_controldata [OPTION] [DATENVERZEICHNIS]")
+
+
+#: What the program prints is PostgreSQL's account's to choose: it may have exchanged the program or the control file.
+GARBAGE = [
+    "",
+    "x" * 1_000_000,
+    "9" * 5000,
+    "\u00b2",
+    "-1",
+    "0x10",
+    "\x1b]0;title\x07",
+    "{{ 7 * 7 }}",
+    "\udcff",
+    "1\u2028",
+]
+
+
+@pytest.mark.parametrize("garbage", GARBAGE, ids=range(len(GARBAGE)))
+@pytest.mark.parametrize("line", range(len(OF_18.splitlines())))
+def test_garbage_is_refused_with_one_message_or_is_nothing(line: int, garbage: str) -> None:
+    lines = OF_18.splitlines()
+    name = lines[line].partition(":")[0]
+    lines[line] = f"{name}:   {garbage}"
+    try:
+        found = parse_control_data("\n".join(lines)).as_result()
+    except ReplicationError as error:
+        assert error.message.startswith("pg_controldata printed") and len(error.message) < 1000
+        assert error.message.isprintable()
+        return
+    texts = [value for value in found.values() if isinstance(value, str)]
+    assert all(len(text) <= 60 for text in texts)
+
+
+@given(st.text() | st.binary().map(lambda data: data.decode("utf-8", "surrogateescape")))
+def test_any_output_is_refused(text: str) -> None:
+    with pytest.raises(ReplicationError):
+        parse_control_data(text)

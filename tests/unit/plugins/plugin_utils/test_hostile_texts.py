@@ -115,7 +115,18 @@ def test_a_text_is_only_a_text(part: Path_) -> None:
     look(with_text(part, PAYLOAD))
 
 
-@pytest.mark.parametrize("text", [PAYLOAD + "x" * 5_000, "", "FFFFFFFF/FFFFFFFF"], ids=["long", "empty", "position"])
+#: In place of every text; some are digits for C(isdigit) and no number for C(int).
+EVERYWHERE = {
+    "long": PAYLOAD + "x" * 5_000,
+    "a megabyte": "x" * 1_000_000,
+    "empty": "",
+    "position": "FFFFFFFF/FFFFFFFF",
+    "no digit": "\u00b2",
+    "no number": "9" * 5_000,
+}
+
+
+@pytest.mark.parametrize("text", EVERYWHERE.values(), ids=EVERYWHERE)
 def test_all_texts_are_only_texts(text: str) -> None:
     """But for the few words that say what a host is."""
     changed = copy.deepcopy(STATUS)
