@@ -144,7 +144,7 @@ def test_absent_refuses_what_would_be_lost(server: Cluster) -> None:
     for result in owner:
         assert result["failed"] and "owner of table public.owned" in result["msg"]
     for result in granted:
-        assert "owner of database elsewhere" in result["msg"] and "privileges for table seen_by" in result["msg"]
+        assert "owner of database elsewhere" in result["msg"] and "privileges for table public.seen_by" in result["msg"]
     for result in own:
         assert result["failed"]
     assert [result["changed"] for result in free + never] == [True, True, False, False]
