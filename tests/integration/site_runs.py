@@ -106,6 +106,11 @@ class Node(Cluster):
         except (OSError, ValueError):
             return None
 
+    @property
+    def serves(self) -> bool:
+        """Whether its server runs and is not shutting down, when it lets nobody in."""
+        return self.pid is not None and "stopping" not in (self.data_directory / "postmaster.pid").read_text()
+
     def psql(self, sql: str, *, dbname: str = "postgres") -> str:
         port = (self.data_directory / "postmaster.pid").read_text().split("\n")[3]
         done = self.run(
@@ -331,7 +336,7 @@ class Site:
             found[name] += f" {path.stat().st_mode:o} {path.stat().st_uid}"
         for name, node in self.nodes.items():
             found[f"process of {name}"] = str(node.pid)
-            if node.pid is not None:
+            if node.serves:
                 catalogue, *tables = node.psql(CATALOGUE).splitlines()
                 found[f"rows of {name}"] = catalogue + (node.psql("; ".join(tables)) if tables else "")
         return found
@@ -381,8 +386,13 @@ class Site:
         self.nodes.clear()
         self.groups, self.variables = state["groups"], state["variables"]
         moved = {str(state["folder"]): str(self.folder)}
-        for one, port, variables in state["nodes"]:
-            moved[str(port)] = str(self.add(one, "", **variables).port)
+        added = [self.add(one, "", **variables) for one, _port, variables in state["nodes"]]
+        old_ports = [port for _one, port, _variables in state["nodes"]]
+        # In the same order as those that they take the place of: a password file has its lines sorted.
+        places = dict(zip(sorted(old_ports), sorted(node.port for node in added)))
+        for node, port in zip(added, old_ports):
+            node.port = places[port]
+            moved[str(port)] = str(node.port)
         self._take(kept / "site")
         old = re.compile("|".join(rf"\b{word}\b" if word.isdigit() else re.escape(word) for word in moved))
         for path in self.folder.rglob("*"):

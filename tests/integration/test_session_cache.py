@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import session_cache
-from site_runs import wait_until
+from site_runs import Node, Site, wait_until
 
 PROGRAM = """\
 import atexit, os, sys
@@ -80,3 +80,26 @@ def test_a_folder_is_made_once_and_not_at_all_by_a_failure() -> None:
     for _unused in range(2):
         assert (session_cache.once(name, make) / "file").read_text(encoding="utf-8") == "there"
     assert len(made) == 2 and not made[0].exists()
+
+
+def test_the_ports_of_a_copied_site_are_in_the_order_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Password files have their lines sorted, so another order would be a change for the first run on a copy."""
+    for method in ("start", "stop"):
+        monkeypatch.setattr(Node, method, lambda *_unused: None)
+    name = f"order-{os.getpid()}-{time.monotonic_ns()}"
+
+    def build(site: Site) -> None:
+        for number in range(8):
+            site.add(f"pg{number}", "standby")
+        lines = sorted(f"127.0.0.1:{node.port}" for node in site)
+        (site.folder / "pg0.pgpass").write_text("\n".join(lines), encoding="utf-8")
+
+    for number in range(3):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        site = Site(folder, Path("/nowhere"))
+        site.build_once(name, build)
+        lines = (folder / "pg0.pgpass").read_text(encoding="utf-8").splitlines()
+        assert lines == sorted(f"127.0.0.1:{node.port}" for node in site)
