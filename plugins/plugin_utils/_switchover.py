@@ -181,7 +181,7 @@ def check_problems(plan: t.Mapping[str, t.Any], answers: t.Mapping[str, t.Mappin
         answer = answers.get(host) or {"msg": "it was not asked whether it could take part"}
         if answer.get("unreachable") or not any(answer.get(key) is not None for key in _SUCCESS):
             texts = answer.get("problems") or [answer.get("msg") or "it failed without a word"]
-            found.append(f"{host}: {' '.join(' '.join(str(text).split()) for text in texts)}")
+            found += [f"{host}: {' '.join(str(text).split())}" for text in texts]
         elif host == plan["primary"] and not answer.get("point_of_no_return"):
             found.append(f"{host} is a standby by now; another run moved the primary. Run the same command again.")
         elif host == plan["target"] and answer.get("state") == "primary":

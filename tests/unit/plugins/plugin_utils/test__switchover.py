@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._switchover import (
     Limits,
     Switchover,
+    check_problems,
     plan_switchover,
     reach_of,
 )
@@ -241,3 +242,31 @@ def test_a_promotion_that_nobody_saw_is_no_failure() -> None:
 def test_how_far_the_wal_of_a_host_goes(node: Node, position: int | None) -> None:
     found = reach_of(node)
     assert (found.position if found else None) == position
+
+
+LOOKED = {"target": "pg2", "primary": "pg1"}
+CAN: dict[str, t.Any] = {"actions": [], "state": "armed", "point_of_no_return": True}
+
+
+@pytest.mark.parametrize(
+    ("target", "primary_answer", "expected"),
+    [
+        pytest.param(CAN, CAN, [], id="neither has anything against it"),
+        pytest.param(
+            {"problems": ["Its replay\n is paused.", "It is late."], "msg": "Nothing was promoted."},
+            {"problems": ["Transactions are open."], "msg": "Nothing was changed."},
+            ["pg2: Its replay is paused.", "pg2: It is late.", "pg1: Transactions are open."],
+            id="each reason by itself, with its host",
+        ),
+        pytest.param({"msg": "killed"}, CAN, ["pg2: killed"], id="a failure without reasons"),
+        pytest.param({"unreachable": True, "msg": "gone"}, CAN, ["pg2: gone"], id="unreachable"),
+        pytest.param(None, CAN, ["pg2: it was not asked"], id="not asked"),
+        pytest.param({**CAN, "state": "primary"}, CAN, ["pg2 is the primary by now"], id="promoted meanwhile"),
+        pytest.param(CAN, {"actions": []}, ["pg1 is a standby by now"], id="stepped down meanwhile"),
+    ],
+)
+def test_what_the_hosts_have_against_it(
+    target: dict[str, t.Any] | None, primary_answer: dict[str, t.Any] | None, expected: list[str]
+) -> None:
+    found = check_problems(LOOKED, {"pg2": target, "pg1": primary_answer})
+    assert len(found) == len(expected) and all(text.startswith(word) for text, word in zip(found, expected)), found
