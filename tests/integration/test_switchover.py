@@ -115,7 +115,6 @@ def running(words: str) -> list[int]:
 
 
 @pytest.mark.stops("host-stopping")
-@pytest.mark.skip("open: it failed in its teardown and in a look at a database; not diagnosed")
 def test_an_old_primary_that_its_archiver_keeps_from_ending_holds_up_nobody(make_site: MakeSite) -> None:
     site = make_site()
     site.variables["pgtandem_on_role_change"] = "follow"
@@ -148,7 +147,10 @@ def test_an_old_primary_that_its_archiver_keeps_from_ending_holds_up_nobody(make
         for pid in running("sleep 302"):
             os.kill(pid, signal.SIGKILL)
     wait_until(lambda: site["pg1"].pid is None, "the end of pg1")
-    site.converge()
+    # As the message said; site.yml would leave the slots of what followed pg1.
+    assert "run the same command again" in again.flat
+    rest = switch(site, "pg2")
+    assert rest.status == 0, rest.output
     all_follow(site, "pg2")
 
 
@@ -239,7 +241,6 @@ def hold_back(site: Site, name: str) -> None:
     site["pg1"].psql("INSERT INTO kept VALUES (0)")
 
 
-@pytest.mark.skip("open: the refusal lacks two of its reasons, replay paused and long transactions; not diagnosed")
 def test_everything_that_is_wrong_with_a_running_pair_is_told_at_once(trio: Site) -> None:
     """The target is judged by itself, the primary by itself, and so is who is to follow."""
     primary, target = trio["pg1"], trio["pg2"]
@@ -337,10 +338,11 @@ def test_a_target_below_another_standby(trio: Site) -> None:
     refused(trio, "pg3 follows pg2 and not pg1", target="pg3", pg3=below)
 
 
-@pytest.mark.skip("open: its second refusal has other words since each cluster is judged by itself")
 def test_nobody_is_there_to_step_down(trio: Site) -> None:
-    hold_back(trio, "pg2")
+    trio["pg2"].stop()
+    trio["pg1"].psql("INSERT INTO kept VALUES (0)")
     step_down(trio)
+    trio["pg2"].start()
     refused(trio, "it may be the primary", pg3=GONE)
     refused(trio, "pg2 cannot take its place", "-e pgtandem_target=pg")
     (trio["pg1"].data_directory / "standby.signal").unlink()
