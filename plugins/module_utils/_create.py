@@ -97,6 +97,8 @@ def create_configuration(host: Host) -> None:
             return
         scratch = _scratch(host)
         _begin_configuration(host)
+        # The account may not be able to make it beside a data directory in a folder of root's.
+        host.files.make_folder(scratch, mode=0o700)
         _pg_createcluster(host, scratch, ["--no-sync"], keep_open=[lock])
         host.files.remove_tree(scratch)
         _finish_configuration(host)
