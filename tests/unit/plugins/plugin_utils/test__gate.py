@@ -181,7 +181,7 @@ STOPS: list[tuple[str, t.Callable[[], list[Node]], dict[str, tuple[str, ...]]]] 
         {
             "inventory-connection-option": (
                 "libpq has no option 'keepalives_idel'",
-                "may not have sslpassword: a secret",
+                "may not have sslpassword, as a secret",
                 "connect_timeout is 'soon'",
                 "libpq of PostgreSQL 15 has no sslnegotiation; it came with 17",
                 "sslmode is 'yes'",
