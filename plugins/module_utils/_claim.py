@@ -57,10 +57,10 @@ def conflict(claim: Claim, noted: t.Mapping[str, t.Any]) -> bool:
 
 
 def read_claim(host: Host) -> dict[str, t.Any] | None:
-    """Whose promotion was noted last on this host, away from which timeline."""
+    """Whose promotion was noted last on this host, away from which timeline of which system."""
     try:
         noted = CLAIM_FILE.read(host.files, f"{host.instance.data_directory}{CLAIM}")
-        return {"target": noted["target"], "timeline": noted["timeline"]}
+        return {name: noted[name] for name in Claim._fields}
     except (PermissionError, FileRefused, KeyError):
         return None
 

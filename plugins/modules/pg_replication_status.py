@@ -295,10 +295,10 @@ replication:
           sample: {path: /var/lib/postgresql/15/main.pgtandem-aside, proven: false}
         claim:
           description:
-            - Which host a failover was last about to promote (C(target)), and away from which C(timeline), as
-              M(pgtandem.replication.pg_claim) noted it. Null where none did.
+            - Which host a failover was last about to promote (C(target)), and away from which C(timeline) of which
+              system (C(system_identifier)), as M(pgtandem.replication.pg_claim) noted it. Null where none did.
           type: dict
-          sample: {target: pg2, timeline: 1}
+          sample: {target: pg2, timeline: 1, system_identifier: "7243982738499210293"}
         error:
           description: Why it could not be read.
           type: str

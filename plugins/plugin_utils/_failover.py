@@ -115,21 +115,14 @@ class Failover(t.NamedTuple):
 
 
 def old_primary(nodes: t.Sequence[Node]) -> Node | None:
-    """The host that was the primary: one whose directory says so, or whom the standbys followed, or the inventory's."""
+    """The host that was the primary: one that the last failover promoted, or whose directory says so, or whom the
+    standbys followed, or the inventory's."""
+    latest = _out_of_sight_primary(nodes)
+    if latest is not None:
+        return latest
     on_disk = [node for node in nodes if state_of(node) == "primary"]
     stopped = [node for node in on_disk if not runs(node)]
-    followed = [
-        other
-        for other in unread(nodes)
-        if any(
-            (node["status"] or {}).get("upstream") == {"host": other["address"], "port": other["port"]}
-            for node in nodes
-        )
-    ]
-    newest = max((node["status"]["timeline"] or 0 for node in _standbys(nodes)), default=0)
-    if len(followed) == 1 and all((node["status"]["timeline"] or 0) < newest for node in on_disk):
-        # What lies there was the primary before the one that is dead now.
-        return followed[0]
+    followed = _followed(nodes)
     if len(on_disk) == 1:
         return on_disk[0]
     if len(stopped) == 1 and len(on_disk) == 2:
@@ -137,6 +130,27 @@ def old_primary(nodes: t.Sequence[Node]) -> Node | None:
     if len(followed) == 1:
         return followed[0]
     return next((node for node in unread(nodes) if "primary" in node["groups"]), None)
+
+
+def _out_of_sight_primary(nodes: t.Sequence[Node]) -> Node | None:
+    """The host that could not be read and became the primary after every one that could: the last failover noted it, or
+    standbys follow it on a later timeline.
+    """
+    newest = max((node["status"]["timeline"] or 0 for node in _standbys(nodes)), default=0)
+    noted = {_noted(node, newest - 1) for node in nodes}
+    promoted = [node for node in unread(nodes) if node["name"] in noted]
+    if len(promoted) == 1:
+        return promoted[0]
+    followed = _followed(nodes)
+    on_disk = [node for node in nodes if state_of(node) == "primary"]
+    before = all((node["status"]["timeline"] or 0) < newest for node in on_disk)
+    return followed[0] if len(followed) == 1 and before else None
+
+
+def _followed(nodes: t.Sequence[Node]) -> list[Node]:
+    """The hosts that could not be read and that one of the others follows."""
+    above = [(node["status"] or {}).get("upstream") for node in nodes]
+    return [other for other in unread(nodes) if {"host": other["address"], "port": other["port"]} in above]
 
 
 def _left_behind(nodes: t.Sequence[Node], choice: Node) -> list[str]:
@@ -184,6 +198,7 @@ def takeover(cluster: str, nodes: t.Sequence[Node], wish: Wish) -> Failover | li
     choice = _choose(cluster, nodes, wish)
     if isinstance(choice, Problem):
         return [*problems, choice]
+    problems += _noted_for_another(nodes, choice)
     lost, exact = _loss(nodes, old, choice)
     problems += _too_much(cluster, nodes, old, choice, wish, lost if exact else 0)
     return problems or _failover(cluster, nodes, old, choice, lost, exact=exact)
@@ -211,11 +226,25 @@ def _with_a_primary(cluster: str, nodes: t.Sequence[Node], live: Node, wish: Wis
     if promoted and wish.target in ("", name):
         old = old_primary(others)
         return _failover(cluster, nodes, old, live, 0, exact=True, done=True)
+    later = _out_of_sight_primary(nodes)
+    if later is not None and wish.will_fence:
+        return [
+            Problem(
+                "primary-unread",
+                (name, later["name"]),
+                f"{name} runs as a primary ({described(live)}, timeline {live['status']['timeline']}), but it is not "
+                f"the latest one of cluster {cluster!r}: that is {later['name']}, which could not be "
+                f"read{because(later)}. A fence of {name} would not make room for another primary.",
+                f"Make {later['name']} reachable. If it is down for good, stop the server of {name} and run this "
+                "again.",
+            )
+        ]
     # A run beside this one may have promoted it a moment ago, and the fence was meant for the one before.
     if wish.will_fence and not (promoted and "primary" not in live["groups"]):
         choice = _choose(cluster, nodes, wish)
-        if isinstance(choice, Problem):
-            return [choice]
+        noted = [choice] if isinstance(choice, Problem) else _noted_for_another(nodes, choice)
+        if isinstance(choice, Problem) or noted:
+            return noted
         lost, _exact = _loss(nodes, live, choice)
         return _failover(cluster, nodes, live, choice, lost, exact=False)
     advice = (
@@ -243,6 +272,33 @@ def _was_promoted(live: Node) -> bool:
     claim = live["status"]["data_directory"].get("claim") or {}
     last = max(fork["timeline"] for fork in forks)
     return (claim.get("target"), claim.get("timeline")) == (live["name"], last) or "primary" not in live["groups"]
+
+
+def _noted(node: Node, timeline: int) -> str | None:
+    """Whose promotion away from a timeline was noted on a host."""
+    claim = ((node["status"] or {}).get("data_directory") or {}).get("claim") or {}
+    same = (claim.get("timeline"), claim.get("system_identifier")) == (timeline, system_of(node))
+    return claim["target"] if same else None
+
+
+def _noted_for_another(nodes: t.Sequence[Node], choice: Node) -> list[Problem]:
+    """A run that was cut short may have promoted the host that it noted, wherever that host is now."""
+    noted: dict[str, list[str]] = {}
+    for node in nodes:
+        target = _noted(node, choice["status"]["timeline"]) if system_of(node) == system_of(choice) else None
+        if target is not None and target != choice["name"]:
+            noted.setdefault(target, []).append(node["name"])
+    return [
+        Problem(
+            "promotion-noted",
+            (target,),
+            f"An earlier run noted that it promotes {target} away from timeline {choice['status']['timeline']} (noted "
+            f"on {', '.join(hosts)}), and may have done so. {choice['name']} is not promoted beside it.",
+            f"Make {target} reachable and go on with that run: -e pgtandem_target={target}. Only if {target} is down "
+            "for good, remove the file DATA_DIRECTORY.pgtandem-claim.json on every host.",
+        )
+        for target, hosts in sorted(noted.items())
+    ]
 
 
 def _signs_of_life(old: Node, wish: Wish) -> list[Problem]:

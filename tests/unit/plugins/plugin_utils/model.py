@@ -64,6 +64,10 @@ class Server:
     leads: bool = False
     clean: bool = True
     upstream: str = ""
+    #: Whom a failover noted here: the target, and away from which timeline of which system.
+    claim: tuple[str, int, int] | None = None
+    #: Whether another hand promoted it, so that no host has a note of it.
+    strange: bool = False
     #: Whether it receives nothing, whatever its upstream does.
     held: bool = False
     #: Whether it is on the controller's side of the network, and lets the controller in.
@@ -121,6 +125,7 @@ class World:
         server.system = next(self._counter)
         server.lines, server.records = (Line(1, next(self._counter), 0),), 1
         server.signal, server.running, server.leads, server.clean = False, True, True, True
+        server.strange = False
 
     def streams(self, server: Server) -> bool:
         above = self.servers.get(server.upstream)
@@ -162,7 +167,7 @@ class World:
         self.flow()
 
     def follow(self, server: Server, upstream: str) -> None:
-        server.signal, server.upstream = True, upstream
+        server.signal, server.upstream, server.strange = True, upstream, False
         self.start(server)
 
     # --- What a run reads ---
@@ -202,6 +207,9 @@ class World:
         node = seen(node, role, **changes)
         directory = node["status"]["data_directory"]
         directory["state"] = server.state
+        if server.claim is not None:
+            target, timeline, system = server.claim
+            directory["claim"] = {"target": target, "timeline": timeline, "system_identifier": str(system)}
         if server.signal:
             directory["signal_files"] = ["standby.signal"]
         return node

@@ -107,6 +107,27 @@ def test_the_inventorys_primary_that_was_promoted_again_is_gone_on_with_by_the_n
     assert isinstance(takeover("main", nodes, Wish()), list)
 
 
+def test_nobody_is_promoted_beside_a_host_that_an_earlier_run_may_have_promoted() -> None:
+    """It was cut short behind the promotion of pg2, whose host cannot be reached now; pg1 is the primary before."""
+    nodes = [dead(), host("pg2"), standby("pg3"), standby("pg4")]
+    nodes[1]["unread_reason"] = "no route to host"
+    assert isinstance(takeover("main", nodes, Wish()), Failover)
+    system = nodes[3]["status"]["system_identifier"]
+    noted = {"target": "pg2", "timeline": nodes[2]["status"]["timeline"], "system_identifier": system}
+    nodes[3]["status"]["data_directory"]["claim"] = noted
+    for wish in (Wish(), Wish("pg3"), Wish(fenced=True), Wish(accept_loss=True)):
+        answer = takeover("main", nodes, wish)
+        assert isinstance(answer, list) and [one.id for one in answer] == ["promotion-noted"]
+    # The primary before has come back, and a fence of it would change nothing.
+    back = seen(host("pg1", "primary"), "primary")
+    follower = standby("pg3", upstream={"host": "10.0.0.2", "port": 5432}, timeline=2)
+    answer = takeover("main", [back, nodes[1], follower], Wish(will_fence=True))
+    assert isinstance(answer, list) and [one.id for one in answer] == ["primary-unread"]
+    for stale in (dict(noted, timeline=0), dict(noted, system_identifier="7")):
+        nodes[3]["status"]["data_directory"]["claim"] = stale
+        assert isinstance(takeover("main", nodes, Wish()), Failover)
+
+
 @pytest.mark.parametrize(
     ("nodes", "wish", "problem"),
     [
