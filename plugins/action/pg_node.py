@@ -8,6 +8,7 @@ import gc
 import typing as t
 
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import ForeignActionBase
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import (
     INSTANCE_VARIABLES,
@@ -23,7 +24,7 @@ class ActionModule(ForeignActionBase):
 
     _requires_connection = True
     _VALID_ARGS = frozenset(
-        {"name", "options", "expect", "timeout", "write_position", "samples", "sample_interval", "sizes"}
+        {"name", "options", "expect", "judge", "timeout", "write_position", "samples", "sample_interval", "sizes"}
     )
 
     def act(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -49,6 +50,9 @@ class ActionModule(ForeignActionBase):
         for key in ("expect", "timeout", "write_position", "samples", "sample_interval", "sizes"):
             if key in arguments:
                 module_arguments[key] = arguments[key]
+        if boolean(arguments.get("judge") or False):
+            # What its next start would make of the parameters, before any host restarts for them.
+            module_arguments["parameters"] = node["parameters"]
         answer = self._execute_module(
             module_name="pgtandem.replication.pg_replication_status",
             module_args=module_arguments,

@@ -88,7 +88,7 @@ class ActionModule(ForeignActionBase):
                 "needs its upstream to be set up before it. Nothing was changed. Set strategy: linear for this play "
                 "(mitogen_linear with Mitogen)."
             )
-        if self._task.args.get("raised"):
+        if "raised" in self._task.args:
             return {**result, **self._confirm(task_vars, nodes)}
         try:
             if boolean(self._task.args.get("follow") or False):
@@ -154,9 +154,16 @@ class ActionModule(ForeignActionBase):
             )
 
     def _confirm(self, task_vars: dict[str, t.Any], nodes: list[dict[str, t.Any]]) -> dict[str, t.Any]:
-        """See that no standby has less than this primary is about to get."""
+        """See that no standby that went first failed, or has less than this primary is about to get."""
         plans = task_vars["pgtandem_topology"]["nodes"]
         own = plans[task_vars["inventory_hostname"]]
+        failed = [name for name in own["tried_by"] if task_vars["hostvars"][name].get("__pgtandem_tried") is False]
+        if failed:
+            return {
+                "failed": True,
+                "msg": f"{', '.join(failed)} was to restart before this primary and did not come back to it (its own "
+                "error is above), so this primary was left as it is. See what is wrong there and run again.",
+            }
         standbys = [
             node for node in nodes if node["cluster"] == own["cluster"] and plans.get(node["name"], {}).get("in_run")
         ]

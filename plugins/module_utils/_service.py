@@ -164,6 +164,8 @@ class SystemdService(Service):
         except CommandFailed as error:
             raise self._failure() from error
         _wait_for_pid_file(self.host)
+        if find_postmaster(self.host) is None:
+            raise self._failure()
 
     def _await_up(self) -> None:
         """Wait until the server says that it is up; a replay may take long, and nothing ends it."""
@@ -243,9 +245,8 @@ class ClusterService(Service):
         try:
             self._ctl("start")
         except CommandFailed as error:
-            raise start_failure(
-                self.host, "\n".join(self.host.files.tail(self.host.instance.log_file, lines=5))
-            ) from error
+            raise _logged_failure(self.host) from error
+        _require_running(self.host)
 
     def stop(self) -> None:
         instance = self.host.instance
@@ -274,7 +275,8 @@ class ProgramService(Service):
         try:
             self._ctl(*words)
         except CommandFailed as error:
-            raise start_failure(self.host, "\n".join(self.host.files.tail(log, lines=5))) from error
+            raise _logged_failure(self.host) from error
+        _require_running(self.host)
 
     def stop(self) -> None:
         self._ctl("stop", "-s", "-m", "fast")
@@ -292,6 +294,17 @@ def _wait_for_pid_file(host: Host, seconds: float = 10.0) -> None:
     deadline = time.monotonic() + seconds
     while find_postmaster(host) is None and time.monotonic() < deadline:
         time.sleep(0.05)
+
+
+def _require_running(host: Host) -> None:
+    """pg_ctl calls a standby that ended at once a success (14 and newer): its control file says "shut down in
+    recovery", as that of a server does which has reached its recovery target."""
+    if find_postmaster(host) is None:
+        raise _logged_failure(host)
+
+
+def _logged_failure(host: Host) -> ReplicationError:
+    return start_failure(host, "\n".join(host.files.tail(host.instance.log_file, lines=5)))
 
 
 def start_failure(host: Host, log: str) -> ReplicationError:

@@ -160,6 +160,7 @@ def empty_status() -> Status:
         "pending_restart": [],
         "stale_settings": [],
         "recovery_ends": [],
+        "next_start": None,
         "configured": None,
         "patroni": None,
         "replication_rules": None,

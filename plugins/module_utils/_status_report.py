@@ -18,6 +18,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._expectations
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._log_lines import Cause, cause_in
+from ansible_collections.pgtandem.replication.plugins.module_utils._next_start import look_at_next_start
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import Login
 from ansible_collections.pgtandem.replication.plugins.module_utils._server_log import recent_log
 from ansible_collections.pgtandem.replication.plugins.module_utils._status import Position, Status, observe
@@ -40,6 +41,8 @@ class Request:
     #: How often to look for the series, and the seconds between two looks.
     samples: int = 1
     interval: float = 1.0
+    #: What the next start is judged for.
+    parameters: t.Mapping[str, t.Any] | None = None
 
     @classmethod
     def make(
@@ -54,6 +57,7 @@ class Request:
         check_mode: bool,
         samples: int = 1,
         interval: float = 1.0,
+        parameters: t.Mapping[str, t.Any] | None = None,
     ) -> Request:
         """From a module's parameters."""
         position = Position.NONE
@@ -70,6 +74,7 @@ class Request:
             sizes=sizes,
             samples=samples,
             interval=interval,
+            parameters=parameters,
         )
 
 
@@ -98,6 +103,8 @@ def report(host: Host, request: Request, clock: Clock | None = None) -> dict[str
         clock=clock,
     )
     result = _result(outcome.seen, request, outcome.seconds, lambda: _cause(host, outcome.seen, request.wanted))
+    if request.parameters:
+        outcome.seen["next_start"] = look_at_next_start(host, request.login, outcome.seen, request.parameters)
     if request.samples > 1:
         result["replication"], result["samples"] = take_samples(
             outcome.seen,

@@ -35,6 +35,12 @@ options:
   timeout:
     description: As O(pgtandem.replication.pg_replication_status#module:timeout).
     type: float
+  judge:
+    description:
+      - Give the module C(pgtandem_parameters) of the host as
+        O(pgtandem.replication.pg_replication_status#module:parameters),
+        so that the node says what the next start would make of them.
+    type: bool
   write_position:
     description: As O(pgtandem.replication.pg_replication_status#module:write_position).
     type: bool

@@ -134,6 +134,11 @@ options:
         once.
     type: float
     default: 0
+  parameters:
+    description:
+      - Parameters that the server is to be started with, as O(pgtandem.replication.pg_instance#module:parameters).
+        RV(replication.next_start) then says what would come of it. Nothing is written.
+    type: dict
   sizes:
     description:
       - Measure how much a base backup of this server copies, for M(pgtandem.replication.pg_basebackup). The server
@@ -773,6 +778,22 @@ replication:
           description: What comes of it.
           type: str
           sample: a standby with that stops its recovery there, and promotes itself or goes down
+    next_start:
+      description:
+        - What the next start of the server would make of O(parameters); null without them, and where the server
+          program is not installed yet.
+      type: dict
+      contains:
+        problems:
+          description: What would keep it from starting, each as a sentence.
+          type: list
+          elements: str
+          sample: []
+        restarts:
+          description: For which of them, and of those that the collection wrote before, the running server restarts.
+          type: list
+          elements: str
+          sample: [shared_preload_libraries]
     configured:
       description:
         - What the configuration files say of the parameters whose change has an order; RV(replication.settings) has
@@ -963,6 +984,7 @@ def status_options() -> dict[str, t.Any]:
         "timeout": {"type": "float", "default": 0},
         "stable": {"type": "float", "default": 0},
         "write_position": {"type": "bool", "default": False},
+        "parameters": {"type": "dict"},
         "sizes": {"type": "bool", "default": False},
         "samples": {"type": "int", "default": 1},
         "sample_interval": {"type": "float", "default": 1},
@@ -981,6 +1003,7 @@ def request_from(module: AnsibleModule) -> Request:
         check_mode=module.check_mode,
         samples=module.params["samples"],
         interval=module.params["sample_interval"],
+        parameters=module.params["parameters"],
     )
 
 

@@ -229,6 +229,9 @@ def _asked(node: Node) -> t.Iterator[Found]:
                 normalise(node["parameters"], version)
             except ReplicationError as error:
                 yield "inventory-parameter", error.message, "Correct pgtandem_parameters."
+    for text in ((status or {}).get("next_start") or {}).get("problems", ()):
+        evidence, remedy = apart(text, "Correct pgtandem_parameters.")
+        yield "inventory-start", f"its server would not start with these parameters: {evidence}", remedy
     for text in connection_option_problems(node["connection_options"], version):
         yield "inventory-connection-option", text, "Correct pgtandem_connection_options."
     for text in tls_problems(node):

@@ -38,14 +38,16 @@ class Step(t.NamedTuple):
     host: str
     changes: dict[str, tuple[int | None, int]]
     why: str
+    #: Parameters without an order for which it restarts as well.
+    others: tuple[str, ...] = ()
 
     def text(self) -> str:
         """The step as a line of the plan."""
-        changes = ", ".join(
+        changes = [
             f"{name} {'unknown' if before is None else before} -> {after}"
             for name, (before, after) in sorted(self.changes.items())
-        )
-        return f"{self.host} restarts: {changes} ({self.why})"
+        ]
+        return f"{self.host} restarts: {', '.join([*changes, *self.others])} ({self.why})"
 
 
 class Order(t.NamedTuple):
@@ -128,6 +130,22 @@ def _differences(before: t.Mapping[str, int], after: t.Mapping[str, int]) -> dic
     return {name: (before.get(name), value) for name, value in after.items() if before.get(name) != value}
 
 
+def _other_restarts(node: Node) -> tuple[str, ...]:
+    """The parameters without an order between hosts for which a running server restarts."""
+    ordered = floor_parameters(_version(node) or NEWEST)
+    found = ((node["status"] or {}).get("next_start") or {}).get("restarts", ())
+    return tuple(name for name in found if name not in ordered) if runs(node) else ()
+
+
+def _first_to_try(primary: Node, standbys: t.Sequence[Node], tried: t.Container[str]) -> str | None:
+    """The standby that restarts before its primary where any order is right: a server that does not come back is then
+    not the primary. None where there is none, or where one goes first anyway."""
+    names = set(_other_restarts(primary))
+    streaming = [node for node in standbys if (node["status"]["wal_receiver"] or {}).get("status") == "streaming"]
+    fit = [node["name"] for node in streaming if names & set(_other_restarts(node))]
+    return None if any(name in tried for name in fit) else next(iter(fit), None)
+
+
 def order_of(
     primary: Node,
     nodes: t.Sequence[Node],
@@ -156,8 +174,15 @@ def order_of(
     raising: list[Step] = []
     lowering: list[Step] = []
     problems: list[Problem] = []
-    standbys = [node for node in nodes if node is not primary]
-    for node in sorted(standbys, key=lambda one: (-levels[one["name"]], one["name"])):
+    standbys = sorted(
+        (node for node in nodes if node is not primary), key=lambda one: (-levels[one["name"]], one["name"])
+    )
+    first_to_try = None
+    if takes_part(primary):
+        able = [node for node in standbys if takes_part(node) and state_of(node) == "standby" and runs(node)]
+        lower = [node["name"] for node in able if _lacking(node, now, after, raised)]
+        first_to_try = _first_to_try(primary, able, lower)
+    for node in standbys:
         name = node["name"]
         if node["status"] is None:
             if raised:
@@ -167,14 +192,13 @@ def order_of(
             continue
         runs_with = running_values(node)
         needed = _highest(now, after)
-        lacking = {key: value for key, value in needed.items() if runs_with.get(key, 0) < value and key in after}
-        lacking = {key: value for key, value in lacking.items() if key in raised or runs_with.get(key, 0) < now[key]}
+        lacking = _lacking(node, now, after, raised)
         if not takes_part(node):
             if set(lacking) & set(raised):
                 problems.append(_left_out(primary, node, now, raised, runs_with))
             continue
         first = runs_with
-        if lacking:
+        if lacking or name == first_to_try:
             floors = _highest(needed, runs_with)
             first = values_after(node, senders=senders, floors=floors)
             held = {key: value for key, value in lacking.items() if first.get(key, value) < value}
@@ -183,15 +207,27 @@ def order_of(
                 continue
             raises[name] = floors
             why = "before its primary, since a standby must not have less" if raised else "it has less than its primary"
-            raising.append(Step(name, _differences(runs_with, first), why))
+            why = why if lacking else "before its primary, so that the primary is not the first to try it"
+            raising.append(Step(name, _differences(runs_with, first), why, _other_restarts(node)))
         last = values_after(node, senders=senders, floors=after)
         if last and _differences(first, last):
             why = "after its primary" if _differences(now, after) else "its own values"
             lowering.append(Step(name, _differences(first, last), why))
     change = _differences(now, after)
-    own = [Step(primary["name"], change, "the primary")] if change and runs(primary) else []
+    others = _other_restarts(primary) if raises else ()
+    own = [Step(primary["name"], change, "the primary", others)] if (change or others) and runs(primary) else []
     lowering.sort(key=lambda step: (levels[step.host], step.host))
     return Order(after, raised, raises, (*raising, *own, *lowering), tuple(problems))
+
+
+def _lacking(node: Node, now: Values, after: Values, raised: Values) -> Values:
+    """What a standby has less of than its primary has, or is about to get."""
+    has = running_values(node)
+    return {
+        name: value
+        for name, value in _highest(now, after).items()
+        if name in after and has.get(name, 0) < value and (name in raised or has.get(name, 0) < now[name])
+    }
 
 
 def _shown(now: t.Mapping[str, int], raised: t.Mapping[str, int]) -> str:

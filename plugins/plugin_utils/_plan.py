@@ -110,6 +110,8 @@ def plan_of(
         "raise_turn": turn,
         "raise_floors": order.raises.get(node["name"], {}),
         "raise_before": raises[: turn or 0],
+        # The standbys that restart before it, of which none may have failed.
+        "tried_by": [] if upstream else raises,
         # What a primary raises, which none of its standbys must have lower by then.
         "raised": {} if upstream else order.raised,
         # Standbys of one cluster and level restart in this order.

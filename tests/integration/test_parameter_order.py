@@ -93,10 +93,39 @@ def test_another_parameter_restarts_standbys_of_a_level_in_turns(row: Site) -> N
     row.variables["parameters"] = {"shared_buffers": "17MB"}
     row.converge()
     assert restarts(row) == {name: count + 1 for name, count in before.items()}
-    order = started(row)
-    assert order.index("pg2") < order.index("pg4") < order.index("pg3")
+    # One standby goes before the primary, which is then not the first to try it.
+    assert started(row) == ["pg3", "pg1", "pg2", "pg4"]
     all_follow(row)
     row.variables.clear()
+    row.converge()
+
+
+@pytest.mark.stops("inventory-start")
+@pytest.mark.parametrize("check", [True, False], ids=["check mode", "run"])
+def test_a_library_that_the_last_standby_lacks_is_found_before_the_first_restart(row: Site, check: bool) -> None:
+    before = restarts(row)
+    row.refused(
+        "pg3: its server would not start with these parameters", "nowhere_to_be_found",
+        arguments=["--check"] if check else [],
+        **{name: {"parameters": {"wal_buffers": "2MB"}} for name in ("pg1", "pg2", "pg4")},
+        pg3={"parameters": {"shared_preload_libraries": "nowhere_to_be_found"}},
+    )  # fmt: skip
+    assert restarts(row) == before
+
+
+def test_what_only_a_start_tells_takes_one_standby_and_not_the_primary(row: Site) -> None:
+    library = row.folder / "broken.so"
+    library.write_text("no library\n")
+    library.chmod(0o755)
+    row.folder.chmod(0o755)
+    before = restarts(row)
+    asked = {"parameters": {"shared_preload_libraries": str(library)}}
+    run = row.run(**{name: asked for name in row.nodes})
+    assert run.status != 0, run.output
+    assert "it runs again with that" in run.flat and "pg3 was to restart before" in run.flat, run.output
+    assert restarts(row) == {**before, "pg3": before["pg3"] + 1}
+    assert run.changed["pg1"] == 0
+    all_follow(row)
     row.converge()
 
 

@@ -294,7 +294,6 @@ WRONG_PARAMETERS = [
         ],
         id="values",
     ),
-    # Raised on the standby first, which judges it for both.
     pytest.param(
         {"max_wal_senders": 300000},
         ['300000 is outside the valid range for parameter "max_wal_senders" (0 .. 262143)'],
@@ -309,7 +308,7 @@ def test_parameters_are_judged_by_the_server_before_anything_is_written(
     pair: Site, parameters: dict[str, t.Any], words: list[str], host: str, check: bool
 ) -> None:
     wrong = {host: {"parameters": parameters}}
-    pair.refused("Nothing was written.", *words, arguments=["--check"] if check else [], **wrong)
+    pair.refused("Nothing was changed.", *words, arguments=["--check"] if check else [], **wrong)
 
 
 def test_a_bare_primary_with_a_wrong_value_is_not_created(make_site: MakeSite) -> None:

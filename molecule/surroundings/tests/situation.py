@@ -224,7 +224,9 @@ class Step:
             assert same == (host not in restarted), f"{host} was {'not ' if same else ''}restarted\n{said.output}"
         for look in _listed(after.get("looks")):
             found = pair.on(look["host"], look["shell"], check=False)
-            assert found == str(look["is"]), f"{look['shell']} on {look['on']} says {found!r}\n{said.output}"
+            assert found == str(look["is"]), (
+                f"{look['shell']} on {look['host']} says {found!r}, which is to be {look['is']!r}\n{said.output}"
+            )
 
 
 class Situation:

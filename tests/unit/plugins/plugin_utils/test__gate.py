@@ -250,6 +250,14 @@ STOPS: list[tuple[str, t.Callable[[], list[Node]], dict[str, tuple[str, ...]]]] 
         {"recovery-ends": ("pg2", "ALTER SYSTEM RESET recovery_target_xid")},
     ),
     (
+        "a library that the standby alone lacks",
+        lambda: [
+            primary(next_start={"problems": [], "restarts": ["shared_preload_libraries"]}),
+            standby(next_start={"problems": ["There is no library x. Install it."], "restarts": []}),
+        ],
+        {"inventory-start": ("pg2", "no library x", "Install it.")},
+    ),
+    (
         "recovery.signal",
         lambda: [primary(), standby(recovery_ends=[dict(end("recovery.signal", "signal", "/data/recovery.signal"))])],
         {"recovery-ends": ("/data/recovery.signal", "delete that file")},

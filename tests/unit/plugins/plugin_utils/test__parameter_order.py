@@ -216,3 +216,47 @@ def test_a_primary_sees_who_has_less() -> None:
         "pg4 runs with max_connections = 100",
     ]
     assert too_low({C: 100}, nodes[1:]) == []
+
+
+# --- What has no order between hosts ---
+
+LIBRARIES = "shared_preload_libraries"
+
+
+def restarting(nodes: list[Node], *names: str, streaming: t.Container[str] = ("pg2", "pg3", "pg4")) -> list[Node]:
+    """The same hosts, each of which restarts for parameters."""
+    for node in nodes:
+        status = node["status"]
+        status["next_start"] = {"problems": [], "restarts": list(names)}
+        status["wal_receiver"] = {"status": "streaming"} if node["name"] in streaming else None
+    return nodes
+
+
+@pytest.mark.parametrize(
+    ("nodes", "steps"),
+    [
+        pytest.param(restarting(cascade({}), LIBRARIES), ["pg3", "pg1"], id="a leaf goes first"),
+        pytest.param(restarting(cascade({}), LIBRARIES, streaming=["pg4"]), ["pg4", "pg1"], id="one that streams"),
+        pytest.param(restarting(cascade({}), LIBRARIES, streaming=[]), [], id="none streams"),
+        pytest.param(restarting(cascade({})), [], id="nothing restarts"),
+        pytest.param(
+            restarting(cascade({C: 300}), LIBRARIES, C),
+            [f"pg3 {C}=300", f"pg2 {C}=300", f"pg4 {C}=300", f"pg1 {C}=300"],
+            id="all go first anyway",
+        ),
+        pytest.param(
+            restarting(cascade({C: 50}, {C: 300}), LIBRARIES, C),
+            ["pg3", f"pg1 {C}=50", f"pg2 {C}=50", f"pg4 {C}=50", f"pg3 {C}=50"],
+            id="what is lowered stays high on the one that goes first",
+        ),
+    ],
+)
+def test_a_standby_tries_what_has_no_order_before_its_primary(nodes: list[Node], steps: list[str]) -> None:
+    order = decide(nodes)
+    assert order.problems == ()
+    assert shown(order) == steps
+    assert all(LIBRARIES in step.text() for step in order.steps if step.host == "pg1")
+
+
+def test_a_primary_outside_of_the_run_is_tried_for_by_nobody() -> None:
+    assert decide(restarting(cascade({}), LIBRARIES), in_run=["pg2", "pg3"]).steps == ()
