@@ -79,23 +79,45 @@ def test_there_and_back(three: Site) -> None:
     assert again.status == 0 and set(again.changed.values()) == {0}, again.output
 
 
+@contextlib.contextmanager
+def held_session(node: Node) -> t.Iterator[int]:
+    """A client's process of a server, stopped: no shutdown writes its last record before it has ended."""
+    with subprocess.Popen(
+        ["env", f"PGPASSWORD={PASSWORD}", node.bin_directory / "psql", "-X", "-h", "127.0.0.1", "-p", str(node.port),
+         "-U", "replica", "-d", "postgres", "-Atc", "SELECT pg_backend_pid()", "-f", "-"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/",
+    ) as client:  # fmt: skip
+        assert client.stdin is not None and client.stdout is not None
+        backend = int(client.stdout.readline())
+        os.kill(backend, signal.SIGSTOP)
+        try:
+            yield backend
+        finally:
+            client.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(backend, signal.SIGCONT)
+
+
 def test_a_target_that_hangs_in_the_pause_leaves_the_primary_in_its_place(three: Site) -> None:
     old = primary_of(three)
     target = min(set(three.nodes) - {old})
     receiver = int(three[target].psql("SELECT pid FROM pg_stat_wal_receiver"))
     signal_file = three[old].data_directory / "standby.signal"
 
-    def hang() -> None:
+    def hang(backend: int) -> None:
         wait_until(signal_file.exists, "the point from where there is no way back", every=0.001)
         os.kill(receiver, signal.SIGSTOP)
+        # The last record is written only now, however late this was.
+        os.kill(backend, signal.SIGCONT)
 
-    thread = threading.Thread(target=hang)
-    thread.start()
-    try:
-        run = switch(three, target, "-e", "pgtandem_switchover_maximum_pause=1")
-    finally:
-        thread.join()
-        os.kill(receiver, signal.SIGCONT)
+    with held_session(three[old]) as backend:
+        thread = threading.Thread(target=hang, args=(backend,))
+        thread.start()
+        try:
+            run = switch(three, target, "-e", "pgtandem_switchover_maximum_pause=1")
+        finally:
+            thread.join()
+            os.kill(receiver, signal.SIGCONT)
     assert run.status != 0 and f"{old} was promoted again and serves" in run.flat, run.output
     assert primary_of(three) == old
     three.converge()
