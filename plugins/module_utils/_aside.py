@@ -154,8 +154,8 @@ def read_journal(host: Host) -> dict[str, t.Any]:
         wrong = strange[0] if strange else Move(*noted["moves"][0])
         raise FileRefused(
             f"{path} says that {wrong.path} was set aside as {wrong.aside}, which is not how this collection sets "
-            f"aside what belongs to {host.instance.data_directory}, so it is not acted upon. Nothing was changed. Look "
-            "at it, and remove it if something else wrote it."
+            f"aside what belongs to {host.instance.data_directory}, so it is not acted upon. It was left as it is. "
+            "Look at it, and remove it if something else wrote it."
         )
     return noted
 

@@ -159,7 +159,7 @@ class Benchmark:
         if told["comment"] != COMMENT:
             raise ReplicationError(
                 f"There is a database {name!r} already, and it is not one that a benchmark made. Name another one in "
-                "pgtandem_benchmark_database. Nothing was changed."
+                "pgtandem_benchmark_database. Nothing was measured."
             )
         self._database.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
         deadline = time.monotonic() + 10

@@ -307,7 +307,7 @@ def _await_exit(host: Host, pid: int, timeout: float, watch: Watch) -> str | Non
 
 
 #: What is true of a primary that was not told to shut down.
-GOES_ON = "Nothing was changed, and this primary goes on."
+GOES_ON = "This primary was left as it is, and goes on."
 
 
 def _refused(message: str, outcome: str = GOES_ON) -> ReplicationError:
@@ -341,14 +341,14 @@ def demote(host: Host, request: DemoteRequest, *, check_mode: bool) -> dict[str,
     with alone_with_cluster(host, timeout=30):
         evidence = look_at_directory(host)
         if classify(evidence) not in (DirectoryState.PRIMARY, DirectoryState.STANDBY):
-            raise _refused(f"{describe(evidence)}.", "Nothing was changed.")
+            raise _refused(f"{describe(evidence)}.", "This host was left as it is.")
         postmaster = find_postmaster(host)
         if postmaster is not None and postmaster.status == "stopping":
             raise _refused(
                 f"The server of {host.instance.data_directory} is shutting down"
                 + (", and can only start as a standby" if evidence.signal_files else "")
                 + ". Wait for its end, or end what it waits for (its archive_command, its WAL senders), and run again.",
-                "Nothing was changed.",
+                "This host was left as it is.",
             )
         if postmaster is None:
             return _return_stopped(host, request, evidence, check_mode=check_mode)
@@ -360,7 +360,7 @@ def demote(host: Host, request: DemoteRequest, *, check_mode: bool) -> dict[str,
                     raise _refused(
                         "This server is a standby by now; another run moved the primary. Run the same command again, "
                         "which goes on from there.",
-                        "Nothing was changed.",
+                        "This host was left as it is.",
                     )
                 return _result(host, [], changed=False)
             changes = _before_anything(host, database, request, postmaster.pid)
@@ -476,7 +476,7 @@ def _return_stopped(
         raise _refused(
             f"{describe(evidence)}, so it was not shut down cleanly and may hold what no other host has. Start it "
             "again as the primary, or let the playbook rejoin see to it once another host is the primary.",
-            "Nothing was changed.",
+            "This host was left as it is.",
         )
     changes = _settings(host, request)
     actions = [f"Write {change.path}" for change in changes] + ["Start it as a standby"]

@@ -123,8 +123,8 @@ class Incoming:
         if self.is_moving() and self._others():
             raise ReplicationError(
                 f"{self._directory} holds the result of '{marker.get('purpose')}', which an earlier run was about to "
-                f"finish, and now '{purpose}' is asked for. Nothing was changed. Run again with the inventory of that "
-                "time, or move the directory away."
+                f"finish, and now '{purpose}' is asked for. The directory was left as it is. Run "
+                "again with the inventory of that time, or move the directory away."
             )
         return False
 

@@ -153,8 +153,8 @@ def refusal(request: InstanceRequest, evidence: DirectoryEvidence, *, check_mode
             return None
         if state is DirectoryState.STANDBY:
             return (
-                f"{describe(evidence)}, and it is asked to be a primary. Nothing was changed. If it was demoted on "
-                "purpose, correct the inventory; if it is to be promoted, promote it first."
+                f"{describe(evidence)}, and it is asked to be a primary. Its data was left as it is. If it was "
+                "demoted on purpose, correct the inventory; if it is to be promoted, promote it first."
             )
     else:
         if state is DirectoryState.STANDBY:
@@ -163,12 +163,12 @@ def refusal(request: InstanceRequest, evidence: DirectoryEvidence, *, check_mode
             return None
         if state is DirectoryState.PRIMARY:
             return (
-                f"{describe(evidence)}, and it is asked to be a standby. Nothing was changed, since its data would be "
-                "lost. Take the host out of the standbys, or move that directory away yourself and run again."
+                f"{describe(evidence)}, and it is asked to be a standby. It was left as it is, since its data would "
+                "be lost. Take the host out of the standbys, or move that directory away yourself and run again."
             )
         if state in (DirectoryState.ABSENT, DirectoryState.EMPTY, DirectoryState.INCOMING):
             return f"{describe(evidence)}: a standby begins with a base backup (module pg_basebackup)."
-    return f"Nothing was changed: {describe(evidence)}. Move it away, or name another data directory."
+    return f"{describe(evidence)}, and was left as it is. Move it away, or name another data directory."
 
 
 def _needs(host: Host, request: InstanceRequest, evidence: DirectoryEvidence) -> Needs:

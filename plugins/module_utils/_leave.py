@@ -28,12 +28,12 @@ def leave(host: Host, *, secrets: bool, delete_data: bool, check_mode: bool) -> 
     state = classify(evidence)
     if state is DirectoryState.PRIMARY:
         raise ReplicationError(
-            f"Nothing was changed: {describe(evidence)}, and only a standby can leave its cluster. Move the primary to "
-            "another host first (switchover.yml)."
+            f"This host was left as it is: {describe(evidence)}, and only a standby can leave its cluster. "
+            "Move the primary to another host first (switchover.yml)."
         )
     if evidence.running_pid is not None and not check_mode:
         raise ReplicationError(
-            f"Nothing was changed: {describe(evidence)}. Stop it first (pg_instance with state: stopped)."
+            f"This host was left as it is: {describe(evidence)}. Stop it first (pg_instance with state: stopped)."
         )
     actions = []
     for act in (

@@ -72,7 +72,7 @@ def make_way(host: Host, request: BaseBackupRequest, *, check_mode: bool) -> Way
     if lock is None:
         raise ReplicationError(
             f"Another run is at work on {host.instance.data_directory} (it holds the lock on that directory). Wait for "
-            "its end and run again. Nothing was changed."
+            "its end and run again. The directory was left as it is."
         )
     try:
         return _make_way(host, request, look_at_directory(host), lock, check_mode=check_mode)
@@ -88,9 +88,9 @@ def _make_way(
     others = others_in(host, moves)
     if others:
         raise ReplicationError(
-            f"Nothing was changed: {', '.join(others[:3])} would go with {host.instance.data_directory}, and "
-            "this server did not put that there; it may be another server's tablespace. Move it elsewhere and run "
-            "again."
+            f"The data directory was left as it is: {', '.join(others[:3])} would go with "
+            f"{host.instance.data_directory}, and this server did not put that "
+            "there; it may be another server's tablespace. Move it elsewhere and run again."
         )
     asks = classify(evidence) is DirectoryState.STANDBY and evidence.running_pid is not None
     anew = asks and makes_slot_anew(request)
@@ -115,7 +115,7 @@ def _make_way(
         raise ReplicationError(
             f"The data directory cannot stay beside its copy: {against}. Without it, {shown} ({amount}) would be "
             "deleted before the copy begins, and until that is whole this host would hold no data. If that is right, "
-            "run again with -e pgtandem_reseed_delete=true. Nothing was changed.",
+            "run again with -e pgtandem_reseed_delete=true. The directory was left as it is.",
             problems=room,
         )
     else:
@@ -155,12 +155,12 @@ def _refuse(request: BaseBackupRequest, evidence: DirectoryEvidence) -> None:
     expected = request.system_identifier
     if control is not None and expected and control.system_identifier != expected:
         raise ReplicationError(
-            f"Nothing was changed: {describe(evidence)}, and {request.shown()} is system {expected}. A directory of "
-            "another cluster is not replaced. Correct the inventory, or move it away yourself."
+            f"The data directory was left as it is: {describe(evidence)}, and {request.shown()} is system {expected}. "
+            "A directory of another cluster is not replaced. Correct the inventory, or move it away yourself."
         )
     runs_as_primary = classify(evidence) is DirectoryState.PRIMARY and evidence.running_pid is not None
     if runs_as_primary and not request.stop_primary:
         raise ReplicationError(
-            f"Nothing was changed: {describe(evidence)}. A running primary is not replaced without being asked: what "
-            "it took by itself is lost then. See that nobody uses it, stop it, and run again."
+            f"The server was left as it is: {describe(evidence)}. A running primary is not replaced without being "
+            "asked: what it took by itself is lost then. See that nobody uses it, stop it, and run again."
         )

@@ -56,7 +56,7 @@ class Kept:
         if noted and not (complete and sorted(names) == own_entries(names)):
             raise FileRefused(
                 f"{self.folder}/{REWIND_STATE} names files that a rewind does not put away, so it is not acted upon. "
-                "Nothing was changed. Look at it; a host that is named in pgtandem_reseed is copied anew."
+                "Its data was left as it is. Look at it; a host that is named in pgtandem_reseed is copied anew."
             )
         return noted
 

@@ -173,8 +173,7 @@ def require_free_port(host: Host) -> None:
     if who is not None:
         raise ReplicationError(
             f"Port {host.instance.port} of this host is taken by {who}, so the instance in "
-            f"{host.instance.data_directory} could not start. Stop that, or set another pgtandem_port. "
-            "Nothing was changed."
+            f"{host.instance.data_directory} could not start. Stop that, or set another pgtandem_port."
         )
 
 

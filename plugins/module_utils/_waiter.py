@@ -182,7 +182,7 @@ def _open_note(host: Host) -> Note:
         os.close(descriptor)
         raise ReplicationError(
             f"Another switchover is under way on this host (process {read_note(host).get('pid')}). Wait for its end "
-            "and run again. Nothing was changed."
+            "and run again. This host was left as it is."
         ) from None
     return Note(descriptor)
 
@@ -223,7 +223,8 @@ def arm(host: Host, request: PromoteRequest, *, token: str, patience: float) -> 
     if said.get("state") != WAITING:
         _end(host, 5)
         raise ReplicationError(
-            f"The standby could not be made to wait: {said.get('message') or 'its process ended'}. Nothing was changed."
+            f"The standby could not be made to wait: {said.get('message') or 'its process ended'}. It "
+            "was left as it is."
         )
     return said
 
@@ -428,7 +429,9 @@ def arm_standby(
         seen = observe_promotion(host, database)
         plan = plan_promotion(request, seen, waiting=True)
         if plan.blockers:
-            raise ReplicationError("Nothing was changed. " + " ".join(plan.blockers), problems=list(plan.blockers))
+            raise ReplicationError(
+                "This standby was left as it is. " + " ".join(plan.blockers), problems=list(plan.blockers)
+            )
         result = promotion_found(seen, plan)
         if not plan.promote:
             result.update(described_promotion(host, database), state="primary")

@@ -501,3 +501,10 @@ def test_a_playbook_takes_its_hosts_in_step(name: str) -> None:
     plays = yaml.safe_load((ROOT / f"playbooks/{name}.yml").read_text(encoding="utf-8"))
     words = "lookup('ansible.builtin.config', 'DEFAULT_STRATEGY') | regex_replace('(free|host_pinned)$', 'linear')"
     assert [play["name"] for play in plays if "hosts" in play and words not in play.get("strategy", "")] == []
+
+
+def test_only_what_knows_the_whole_run_says_that_nothing_was_changed() -> None:
+    """A module knows its own host and its own step: a run that fails there may have done much before."""
+    folders = [ROOT / "plugins/module_utils", ROOT / "plugins/modules"]
+    paths = [path for folder in folders for path in folder.rglob("*.py")]
+    assert [str(path) for path in paths if "Nothing was changed" in path.read_text(encoding="utf-8")] == []

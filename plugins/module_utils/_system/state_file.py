@@ -128,5 +128,5 @@ class StateFile(t.NamedTuple):
     def _refused(self, path: str, why: str) -> FileRefused:
         return FileRefused(
             f"{path} is where {self.purpose} is noted, and {why}: something else wrote it, so it is not acted upon. "
-            "Nothing was changed. Look at it, and remove it if it is of no use."
+            "It was left as it is. Look at it, and remove it if it is of no use."
         )
