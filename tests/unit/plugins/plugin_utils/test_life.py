@@ -123,10 +123,12 @@ class Life(RuleBasedStateMachine):
 
     def nobody_else_leads(self, server: Server, *, in_sight: bool) -> None:
         """Before a server becomes a primary. What is in sight of nobody cannot be known; half of the hosts are. Nor can
-        it be known what another hand promoted on a host that does not let the controller in."""
+        it be known, of a host that does not let the controller in, that another hand promoted it, or that it came back
+        after a failover that left it behind: that one is the primary before the primary before."""
         others = [one for one in self.world.of(server.cluster) if one is not server and one.is_primary]
         others = [one for one in others if one.system == server.system and (one.near or not in_sight)]
-        others = [one for one in others if one.readable or not (in_sight and one.strange)]
+        left = [one for one in others if one.lines == server.lines[: len(one.lines)] != server.lines]
+        others = [one for one in others if one.readable or not (in_sight and (one.strange or one in left))]
         assert not others, f"{server} would be a primary beside {others}"
         members = self.world.of(server.cluster)
         assert 2 * sum(one.readable for one in members) >= len(members), "with fewer than half of the hosts"
