@@ -27,6 +27,10 @@ class ReplicationError(Exception):
         return dict(self.details, msg=self.message)
 
 
+#: A server that is starting up, shutting down or not consistent yet; its words are in its own language.
+CANNOT_CONNECT_NOW = "57P03"
+
+
 class DatabaseError(ReplicationError):
     """The server refused a connection or a statement; the message holds the server's own line."""
 

@@ -48,7 +48,11 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._data_directo
     describe,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._database import Database
-from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import (
+    CANNOT_CONNECT_NOW,
+    DatabaseError,
+    ReplicationError,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._hba import HbaRule, IdentRule
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import alone
@@ -426,11 +430,7 @@ def _open_when_up(host: Host, login: Login, timeout: int) -> Database | None:
         try:
             return open_database(host, login, find_postmaster(host))
         except DatabaseError as error:
-            # 57P03: the database system is starting up.
-            starting = (
-                error.sqlstate == "57P03" or "starting up" in error.message or "not yet accepting" in error.message
-            )
-            if not starting:
+            if error.sqlstate != CANNOT_CONNECT_NOW:
                 raise
             if time.monotonic() > deadline:
                 return None

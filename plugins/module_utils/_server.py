@@ -201,10 +201,11 @@ def open_database(host: Host, login: Login, postmaster: Postmaster | None) -> Da
     try:
         return connect(target)
     except DatabaseError as error:
+        answer = _knock(target)
         raise DatabaseError(
             f"The server of {host.instance.data_directory} does not let this host log in at {target.shown()}: "
-            f"{error.message}. {local_login_advice(_knock(target))}".rstrip(),
-            sqlstate=error.sqlstate,
+            f"{error.message}. {local_login_advice(answer)}".rstrip(),
+            sqlstate=error.sqlstate or answer.sqlstate or None,
         ) from error
 
 

@@ -14,7 +14,6 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._conf import 
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.identity import NOBODY
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.command_line import (
-    settings_of_opts_file,
     settings_of_pg_ctl_conf,
     settings_of_unit,
 )
@@ -61,11 +60,6 @@ def read_server_settings(host: Host, *, overlay: t.Any = None) -> ServerSettings
         command_place=place,
         recovery_conf=recovery,
     )
-
-
-def running_command_line(host: Host) -> dict[str, str]:
-    """The parameters that the last start of the server had on its command line."""
-    return settings_of_opts_file(host.files.read_text(f"{host.instance.data_directory}/postmaster.opts") or "")
 
 
 def _command_line(host: Host) -> tuple[str, dict[str, str]]:

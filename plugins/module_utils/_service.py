@@ -297,8 +297,8 @@ def _wait_for_pid_file(host: Host, seconds: float = 10.0) -> None:
 
 
 def _require_running(host: Host) -> None:
-    """pg_ctl calls a standby that ended at once a success (14 and newer): its control file says "shut down in
-    recovery", as that of a server does which has reached its recovery target."""
+    """pg_ctl calls a standby that ended at once a success (that of 18 does, that of 15 does not): its control file says
+    "shut down in recovery", as that of a server does which has reached its recovery target."""
     if find_postmaster(host) is None:
         raise _logged_failure(host)
 

@@ -145,6 +145,7 @@ def empty_status() -> Status:
         "major": None,
         "accepts_connections": False,
         "database_error": None,
+        "database_sqlstate": None,
         "role": None,
         "timeline": None,
         "timeline_history": None,
@@ -270,7 +271,7 @@ def _ask(
             return answer
     except ReplicationError as error:
         if isinstance(error, DatabaseError):
-            status["accepts_connections"] = False
+            status.update(accepts_connections=False, database_sqlstate=error.sqlstate)
         elif postmaster is not None:
             # There is no driver to ask with: nothing is known about it.
             status["accepts_connections"] = None

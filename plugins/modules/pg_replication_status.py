@@ -383,6 +383,12 @@ replication:
       description: Why it did not, in the server's own words, or that no driver is there.
       type: str
       sample: "FATAL:  the database system is starting up"
+    database_sqlstate:
+      description:
+        - The server's code for that; V(57P03) where it is starting up, shutting down or not consistent yet. Null where
+          it gave none.
+      type: str
+      sample: "28P01"
     role:
       description:
         - V(primary) or V(standby), from the server or, stopped, what it would start as. Null where no cluster is.

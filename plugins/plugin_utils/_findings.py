@@ -22,7 +22,13 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._versions imp
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._certificates import certificates_in
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import Row
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._login import is_loopback
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import UNSIGNAL, Node, signalled, why_unread
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import (
+    UNSIGNAL,
+    Node,
+    is_starting,
+    signalled,
+    why_unread,
+)
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls import insists, uses_tls
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import Assessment, assess
 
@@ -144,7 +150,7 @@ def _server(node: Node, member: Member, _limits: Limits) -> Found:
         )
     elif status["running"] and status["accepts_connections"] is not True and status["host"]["psycopg"]:
         # What else keeps the module out has a reason of the gate.
-        if "starting up" in (status["database_error"] or "") or "not yet accepting" in (status["database_error"] or ""):
+        if is_starting(node):
             yield (
                 "starting",
                 ERROR,

@@ -24,6 +24,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import
     Problem,
     apart,
     described,
+    is_starting,
     postmaster_status,
     state_of,
 )
@@ -120,16 +121,13 @@ def _seen(node: Node) -> t.Iterator[Found]:
             "Stop that, or set another pgtandem_port.",
         )
     if status["running"] and status["host"]["psycopg"] and status["database_error"]:
-        state = postmaster_status(node)
-        # Before 10 only the server's words tell, in whatever language they are.
-        starting = state == "starting" or "starting up" in status["database_error"]
-        if state == "stopping":
+        if postmaster_status(node) == "stopping":
             yield (
                 "host-stopping",
                 "its server is shutting down, and takes no sessions until it has ended.",
                 "Wait for its end, or end what it waits for (its archive_command, its WAL senders), then run again.",
             )
-        elif not starting:
+        elif not is_starting(node):
             yield (
                 "host-refuses",
                 *apart(status["database_error"], "See its log, its pg_hba.conf and the pgtandem_login_ variables."),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import CANNOT_CONNECT_NOW
 from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import is_lsn
 
 Node = t.Dict[str, t.Any]
@@ -128,6 +129,17 @@ def postmaster_status(node: Node) -> str:
     ('stopping', '')
     """
     return ((node["status"] or {}).get("postmaster") or {}).get("status") or ""
+
+
+def is_starting(node: Node) -> bool:
+    """Whether a server runs and takes no sessions yet. Before 10 only the code of its answer tells.
+
+    >>> is_starting({"status": {"postmaster": {"status": ""}, "database_sqlstate": "57P03"}})
+    True
+    """
+    state = postmaster_status(node)
+    refused = (node["status"] or {}).get("database_sqlstate") == CANNOT_CONNECT_NOW
+    return state == "starting" or (refused and state != "stopping")
 
 
 def without_stopping(nodes: t.Sequence[Node]) -> list[Node]:

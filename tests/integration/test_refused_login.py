@@ -58,3 +58,15 @@ def test_the_module_names_the_remedy_of_the_cause(make_cluster: MakeCluster) -> 
     )
     assert "login_db" in results[0]["msg"] and SET_LOGIN not in results[0]["msg"]
     assert SET_LOGIN in results[1]["msg"]
+
+
+def test_a_server_that_starts_up_is_known_by_its_code(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster()
+    cluster.run("pg_ctl", "-w", "-D", cluster.data_directory, "-s", "stop")
+    cluster.configure(hot_standby="off", restore_command="false")
+    Path(cluster.data_directory, "standby.signal").touch()
+    cluster.run("pg_ctl", "-W", "-D", cluster.data_directory, "-l", cluster.log_file, "-s", "start")
+    wait_until(lambda: answer(cluster).sqlstate == "57P03", "the start")
+    (result,) = run_tasks([Task("pg_replication_status", cluster.options)])
+    seen = result["replication"]
+    assert (seen["running"], seen["accepts_connections"], seen["database_sqlstate"]) == (True, False, "57P03")

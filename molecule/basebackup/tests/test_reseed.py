@@ -86,7 +86,7 @@ def test_what_would_be_deleted_is_said_where_there_is_no_room_for_both(site: Sit
         rf" {', '.join(FOLDERS)} \(2\.\d GB\) would be deleted before the copy begins",
         *RESEED,
     )
-    assert "run again with -e pgtandem_reseed_delete=true. Nothing was changed." in flat
+    assert "run again with -e pgtandem_reseed_delete=true. The directory was left as it is." in flat
     prove(site, site(*RESEED, "-e", "pgtandem_reseed_delete=true"))
     assert on("pg2", "cat /srv/small/theirs; ls /srv/small").split() == ["theirs", "lab-ballast", "slow", "theirs"]
 

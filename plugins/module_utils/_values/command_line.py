@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to the collection pgtandem.replication: nothing here is an interface for others.
-"""Parameters on a server's command line, wherever that is written down (manual, postgres; postmaster.opts; units)."""
+"""Parameters on a server's command line, wherever that is written down (manual, postgres; units)."""
 
 from __future__ import annotations
 
@@ -53,11 +53,6 @@ def settings_of_words(words: t.Sequence[str]) -> dict[str, str]:
             name, _equals, value = pair.partition("=")
             found[name.strip().replace("-", "_").lower()] = value
     return found
-
-
-def settings_of_opts_file(text: str) -> dict[str, str]:
-    """The parameters in postmaster.opts: the program, then each argument in double quotes."""
-    return settings_of_words(re.findall(r' "([^\n]*?)"(?= "|\s*\Z)', text))
 
 
 def settings_of_command(words: t.Sequence[str]) -> dict[str, str]:

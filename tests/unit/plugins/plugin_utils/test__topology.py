@@ -249,7 +249,7 @@ STARTS = [
     pytest.param(primary("primary", ONE), [standby("standby", ONE)], id="all is there"),
     pytest.param(primary("primary", ONE), [node("pg2", "standby", {})], id="a standby was not read"),
     pytest.param(
-        node("pg1", "primary", seen("primary", ONE, database_error="FATAL: the database system is starting up")), [],
+        node("pg1", "primary", seen("primary", ONE, database_error="FATAL: ja, gleich", database_sqlstate="57P03")), [],
         id="starting up",
     ),
     pytest.param(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import pytest
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.command_line import (
     settings_of_command,
-    settings_of_opts_file,
     settings_of_pg_ctl_conf,
     settings_of_unit,
     settings_of_words,
@@ -28,13 +27,6 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._values.comma
 )
 def test_words(words: list[str], found: dict[str, str]) -> None:
     assert settings_of_words(words) == found
-
-
-def test_an_opts_file() -> None:
-    text = '/usr/lib/postgresql/15/bin/postgres "-D" "/a b" "-c" "config_file=/etc/x.conf" "-c" "cluster_name=it\'s"\n'
-    assert settings_of_opts_file(text) == {
-        "data_directory": "/a b", "config_file": "/etc/x.conf", "cluster_name": "it's"
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
