@@ -28,7 +28,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._hba import (
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import passfile_line
-from ansible_collections.pgtandem.replication.plugins.module_utils._runner import account
+from ansible_collections.pgtandem.replication.plugins.module_utils._runner import LOOKING_SECONDS, account
 from ansible_collections.pgtandem.replication.plugins.module_utils._server_settings import read_server_settings
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.server_settings import ServerSettings
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
@@ -123,6 +123,7 @@ def judge_settings(host: Host, values: t.Mapping[str, str]) -> None:
             [host.instance.program("postgres"), "-C", "max_connections", "-D", folder],
             user=host.instance.os_user,
             check=False,
+            seconds=LOOKING_SECONDS,
         )
         if answer.status == 0:
             return
@@ -148,7 +149,10 @@ def configuration_problem(host: Host) -> str:
     words = [instance.program("postgres"), "-D", instance.data_directory, "-C", "max_connections"]
     if instance.config_directory != instance.data_directory:
         words += ["-c", f"config_file={instance.main_file}"]
-    answer = host.runner.run(words, user=instance.os_user, check=False)
+    for path in (instance.main_file, f"{instance.data_directory}/postgresql.auto.conf"):
+        # The program would wait for a pipe.
+        host.files.read_part(path, offset=0, count=1)
+    answer = host.runner.run(words, user=instance.os_user, check=False, seconds=LOOKING_SECONDS)
     return "" if answer.status == 0 else answer.last_lines()
 
 

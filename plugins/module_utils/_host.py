@@ -24,7 +24,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._layout impor
     choose_version,
     resolve,
 )
-from ansible_collections.pgtandem.replication.plugins.module_utils._runner import Runner
+from ansible_collections.pgtandem.replication.plugins.module_utils._runner import LOOKING_SECONDS, Runner
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.files import Files
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import major_text, parse_program_version
 
@@ -49,7 +49,9 @@ def _program_version(runner: Runner, files: Files, folder: str) -> int | None:
     if not folder or not files.may_run(program):
         return None
     # The account may own the folder of programs, so that they are never run as root.
-    return parse_program_version(runner.run([program, "--version"], user=files.program_owner()).stdout)
+    return parse_program_version(
+        runner.run([program, "--version"], user=files.program_owner(), seconds=LOOKING_SECONDS).stdout
+    )
 
 
 def look_at_facts(options: InstanceOptions, runner: Runner, files: Files) -> HostFacts:

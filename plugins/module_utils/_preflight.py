@@ -26,6 +26,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._errors impor
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import Elsewhere
 from ansible_collections.pgtandem.replication.plugins.module_utils._login_advice import login_advice
+from ansible_collections.pgtandem.replication.plugins.module_utils._runner import LOOKING_SECONDS
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import require_free_port
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
     client_serves,
@@ -337,7 +338,9 @@ def _check_versions(host: Host, request: BaseBackupRequest, upstream: Identity) 
                 "has them in pgtandem_client_bin_directory."
             )
     program = host.instance.client_program("pg_basebackup")
-    client = parse_program_version(host.runner.run([program, "--version"], user=host.files.program_owner()).stdout)
+    client = parse_program_version(
+        host.runner.run([program, "--version"], user=host.files.program_owner(), seconds=LOOKING_SECONDS).stdout
+    )
     if not client_serves(client=client, server=upstream.version):
         raise ReplicationError(
             f"{program} is of PostgreSQL {major_text(client)} and cannot copy a newer server "

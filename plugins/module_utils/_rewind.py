@@ -55,6 +55,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._rewind_plan 
     needed_wal,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._rewind_plan import Target as Rewound
+from ansible_collections.pgtandem.replication.plugins.module_utils._runner import LOOKING_SECONDS
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import find_postmaster, look_at_directory
 from ansible_collections.pgtandem.replication.plugins.module_utils._service import service_of
 from ansible_collections.pgtandem.replication.plugins.module_utils._standby import mark_as_standby
@@ -217,7 +218,9 @@ def _has_program(host: Host) -> bool:
     if program is None:
         return False
     return same_major(
-        parse_program_version(host.runner.run([program, "--version"], user=host.files.program_owner()).stdout),
+        parse_program_version(
+            host.runner.run([program, "--version"], user=host.files.program_owner(), seconds=LOOKING_SECONDS).stdout
+        ),
         host.instance.version,
     )
 

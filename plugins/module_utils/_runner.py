@@ -20,6 +20,12 @@ if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
 
+#: For programs that look at a few files and end.
+LOOKING_SECONDS = 30
+#: How timeout ends where it ended the program, by a signal that it takes or by one that it does not.
+_TIMED_OUT = (124, 137)
+
+
 class Completed(t.NamedTuple):
     """How a program ended."""
 
@@ -45,9 +51,10 @@ class Runner(ABC):
         environment: t.Mapping[str, str] | None = None,
         check: bool = True,
         keep_open: t.Sequence[int] = (),
+        seconds: int | None = None,
     ) -> Completed:
         """Run it; with C(check) a status other than zero raises C(CommandFailed). C(keep_open) are descriptors that
-        the program inherits."""
+        the program inherits. Where it has not ended after so many C(seconds) it is killed, which is an error."""
 
     @abstractmethod
     def run_until(self, argv: t.Sequence[str], *, word: str, user: str | None = None) -> Completed:
@@ -119,17 +126,24 @@ class ModuleRunner(Runner):
         environment: t.Mapping[str, str] | None = None,
         check: bool = True,
         keep_open: t.Sequence[int] = (),
+        seconds: int | None = None,
     ) -> Completed:
         _refuse_borrowed_ids()
         variables = {**_plain_environment(user), **(environment or {})}
+        words = argv if seconds is None else ["timeout", "-k", "5", str(seconds), *argv]
         status, stdout, stderr = self._module.run_command(
-            as_user(argv, user=user, effective_uid=os.geteuid()),
+            as_user(words, user=user, effective_uid=os.geteuid()),
             environ_update=variables,
             # A server or a program of another account may not be able to enter the folder we were started in.
             cwd="/",
             pass_fds=list(keep_open) or None,
             handle_exceptions=False,
         )
+        if seconds is not None and status in _TIMED_OUT:
+            raise ReplicationError(
+                f"{os.path.basename(argv[0])} did not end within {seconds} s and was killed. It reads files of "
+                "PostgreSQL's account: see whether one of them is a named pipe, or whether a disk does not answer."
+            )
         completed = Completed(status, stdout, stderr)
         if check and status != 0:
             raise CommandFailed(

@@ -30,6 +30,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._processes im
     listener_on,
     parse_postmaster_pid,
 )
+from ansible_collections.pgtandem.replication.plugins.module_utils._runner import LOOKING_SECONDS
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.folders import FileRefused
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.identity import acting_as, identity_of
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.startup import Answer, ask
@@ -92,11 +93,14 @@ def find_postmaster(host: Host) -> Postmaster | None:
 def read_control_data(host: Host) -> ControlData | None:
     """The control file, None where there is none or no program can read it."""
     directory = host.instance.data_directory
-    if not host.files.exists(f"{directory}/global/pg_control"):
+    file = f"{directory}/global/pg_control"
+    if not host.files.exists(file):
         return None
+    # The program would wait for a pipe.
+    host.files.read_part(file, offset=0, count=1)
     for program in (host.instance.program("pg_controldata"), host.instance.client_program("pg_controldata")):
         if host.files.may_run(program):
-            answer = host.runner.run([program, "-D", directory], user=host.instance.os_user)
+            answer = host.runner.run([program, "-D", directory], user=host.instance.os_user, seconds=LOOKING_SECONDS)
             return parse_control_data(answer.stdout)
     raise ReplicationError(
         f"{directory} holds a cluster, and no pg_controldata is in {host.instance.bin_directory} or "

@@ -16,6 +16,7 @@ import io
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import stat
@@ -27,15 +28,17 @@ import typing as t
 from pathlib import Path
 
 import pytest
+import session_cache
 from ansible.module_utils import basic
-from conftest import Cluster, MakeCluster, server_account
+from conftest import Cluster, MakeCluster, MakeFolder, free_port, server_account
+from site_runs import wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be misled")
 
 MODULES = "ansible_collections.pgtandem.replication.plugins.modules"
 CANARY = "a secret of root's, never to be seen"
 #: No module may be held up by what lies there.
-SECONDS = 25
+SECONDS = 45
 #: Of the audit hook: events with a path, and at which place the folder's descriptor stands.
 EVENTS = {
     "open": None, "os.listdir": None, "os.scandir": None, "os.mkdir": 2, "os.rmdir": 1, "os.remove": 1,
@@ -80,7 +83,9 @@ def _listen(log: int) -> None:
             if not isinstance(folder, int) or folder < 0:
                 return
             path = f"{os.readlink(f'/proc/self/fd/{folder}')}/{path}"
-        os.write(log, (json.dumps([event, path, os.geteuid()]) + "\n").encode())
+        # What waits on after the module has closed what it inherited.
+        with contextlib.suppress(OSError):
+            os.write(log, (json.dumps([event, path, os.geteuid()]) + "\n").encode())
 
     sys.addaudithook(hear)
 
@@ -208,7 +213,10 @@ def trapped(path: Path, trap: str, roots: Roots) -> t.Iterator[None]:
     held = os.path.lexists(path)
     if held:
         path.rename(away)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    for folder in (path.parent.parent, path.parent):
+        if not folder.exists():
+            folder.mkdir(mode=0o700)
+            own(folder)
     TRAPS[trap](path, roots)
     own(path)
     try:
@@ -218,7 +226,7 @@ def trapped(path: Path, trap: str, roots: Roots) -> t.Iterator[None]:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-        if held:
+        if held and away.exists():
             away.rename(path)
 
 
@@ -324,5 +332,203 @@ def test_a_trap_is_refused_or_passed_by(cluster: Cluster, roots: Roots, door: st
     assert roots.seen() == before
     assert CANARY not in ran.output
     assert with_roots_ids(ran, cluster) == []
+    assert ran.ended_well(), ran.output
+    assert ran.seconds < SECONDS
+
+
+# --- the doors that change what a host is: each begins with a scene, which is put up again before every trap ---
+
+
+class Scene:
+    """A data directory in a state, and what is done to it."""
+
+    def __init__(self, cluster: Cluster, snapshot: Path | None, arguments: dict[str, t.Any]) -> None:
+        self.cluster, self._snapshot, self.arguments = cluster, snapshot, arguments
+
+    def end(self) -> None:
+        """Stop what was started, whatever lies where its files were."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if os.readlink(folder / "cwd") == str(self.cluster.data_directory):
+                    os.kill(int(folder.name), signal.SIGKILL)
+
+    def put_up(self) -> None:
+        self.end()
+        for path in self.cluster.folder.iterdir():
+            if path.name.startswith("data"):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        if self._snapshot is not None:
+            session_cache.copy(self._snapshot, self.cluster.data_directory)
+
+
+class Scenes(t.NamedTuple):
+    """One for each door, around a primary that runs."""
+
+    demote: Scene
+    rewind: Scene
+    promote: Scene
+    arm: Scene
+    basebackup: Scene
+
+
+def _kept(cluster: Cluster, name: str) -> Path:
+    """A copy of a stopped server's data directory beside it."""
+    place = cluster.folder / name
+    session_cache.copy(cluster.data_directory, place)
+    return place
+
+
+def _stop_cleanly(cluster: Cluster) -> None:
+    cluster.run("pg_ctl", "-w", "-D", cluster.data_directory, "-m", "fast", "-s", "stop")
+
+
+@pytest.fixture(scope="module")
+def scenes(make_cluster: MakeCluster, make_folder: MakeFolder) -> Scenes:
+    old = make_cluster("embedded", hot_standby="on", wal_log_hints="on")
+    hba = "local all all peer\nlocal replication all peer\nhost all,replication replica 127.0.0.1/32 trust\n"
+    (old.data_directory / "pg_hba.conf").write_text(hba, encoding="utf-8")
+    old.reload()
+    old.psql("CREATE ROLE replica LOGIN REPLICATION SUPERUSER; SELECT pg_create_physical_replication_slot('old', true)")
+    new = old.standby(make_folder())
+    make_cluster.adopt(new)  # type: ignore[attr-defined]
+    new.configure(listen_addresses="127.0.0.1")
+    new.start()
+    wait_until(lambda: old.psql("SELECT 1 FROM pg_stat_replication WHERE state = 'streaming'"), "the standby to stream")
+    _stop_cleanly(old)
+    stopped = _kept(old, "kept-stopped")
+    new.run("pg_ctl", "-w", "-D", new.data_directory, "-s", "promote")
+    new.psql("SELECT pg_create_physical_replication_slot('old', true); CHECKPOINT")
+    old.start()
+    old.psql("CREATE TABLE apart AS SELECT 1; CHECKPOINT")
+    _stop_cleanly(old)
+    diverged = _kept(old, "kept-diverged")
+    follower = new.standby(make_folder())
+    make_cluster.adopt(follower)  # type: ignore[attr-defined]
+    follower.configure(listen_addresses="127.0.0.1")
+    follower.start()
+    empty = Cluster(make_folder(), new.bin_directory, free_port(), new.superuser)
+    make_cluster.adopt(empty)  # type: ignore[attr-defined]
+    upstream = {"host": "127.0.0.1", "port": new.port, "application_name": "old", "slot": "old"}
+    source = {"source_host": "127.0.0.1", "source_port": new.port, "source_password": "a word"}
+    waiting = {"after": "shutdown", "phase": "arm", "token": "0123456789abcdef", "patience": 3, "timeout": 3}
+    return Scenes(
+        demote=Scene(old, stopped, {**old.options, "upstream": upstream, "timeout": 10}),
+        rewind=Scene(old, diverged, {**old.options, **source, "timeout": 10}),
+        promote=Follower(follower, {**follower.options, "minimum_lsn": "FFFFFFFF/0", "timeout": 5}),
+        arm=Follower(follower, {**follower.options, **waiting}),
+        basebackup=Scene(
+            empty,
+            None,
+            {**empty.options, "upstream_host": "127.0.0.1", "upstream_port": new.port, "upstream_password": "a word"},
+        ),
+    )
+
+
+class Follower(Scene):
+    """A standby that goes on: what is asked of it is refused, or ended."""
+
+    def __init__(self, cluster: Cluster, arguments: dict[str, t.Any]) -> None:
+        super().__init__(cluster, None, arguments)
+
+    def end(self) -> None:
+        note = self.cluster.data_directory / "pgtandem-promote.json"
+        if note.is_file() and not note.is_symlink() and note.stat().st_size < 10_000:
+            with contextlib.suppress(ProcessLookupError, ValueError, KeyError):
+                os.kill(json.loads(note.read_text())["pid"], signal.SIGKILL)
+            note.unlink()
+
+    def put_up(self) -> None:
+        self.end()
+
+
+#: From the data directory on, what each of them opens or writes, and where a trap stands in the way of a copy.
+SCENE_PATHS: dict[str, tuple[str, ...]] = {
+    "demote": (
+        "/PG_VERSION",
+        "/global/pg_control",
+        "/pgtandem.conf",
+        "/postgresql.auto.conf",
+        "/postgresql.conf",
+        "/postmaster.pid",
+        "/standby.signal",
+        ".pgpass",
+    ),
+    "rewind": (
+        "/PG_VERSION",
+        "/pg_hba.conf",
+        "/pg_ident.conf",
+        "/postgresql.auto.conf",
+        "/postgresql.conf",
+        "/postgresql.conf.pgtandem-copy",
+        "/postmaster.pid",
+        "/standby.signal",
+        ".pgtandem-rewind",
+        ".pgtandem-rewind/entries",
+        ".pgtandem-rewind/pass",
+        ".pgtandem-rewind/state.json",
+        ".pgtandem-rewind/wal",
+        ".pgtandem-trial",
+    ),
+    "promote": ("/postmaster.pid", "/postgresql.conf", "/postgresql.auto.conf"),
+    "arm": ("/pgtandem-promote.json", "/postmaster.pid"),
+    "basebackup": (
+        "",
+        "/PG_VERSION",
+        "/pgtandem-incoming",
+        "/pgtandem-incoming.json",
+        "/pgtandem-job",
+        "/pgtandem-job/progress.json",
+        "/postmaster.pid",
+        ".pgtandem-aside.json",
+    ),
+}
+#: PostgreSQL's own trees, and one name for what a rewind keeps.
+_OWN_TREES = re.compile(r"/(base|global|pg_[a-z]+)(/.*)?")
+_SHORTER = re.compile(r"(/(entries|wal))/.*|\.pgtandem-copy$")
+
+
+def kinds_of(paths: t.Iterable[str]) -> set[str]:
+    """Paths as the table has them."""
+    return {_SHORTER.sub(r"\1", path) for path in paths if path and not _OWN_TREES.fullmatch(path)}
+
+
+def run_scene(door: str, scenes: Scenes) -> Ran:
+    module = {"arm": "pg_promote"}.get(door, f"pg_{door}")
+    return run_door(module, getattr(scenes, door).arguments)
+
+
+@pytest.mark.parametrize("door", SCENE_PATHS)
+def test_a_change_does_nothing_with_roots_ids(scenes: Scenes, door: str) -> None:
+    """And the paths are those of the table; another one belongs into it."""
+    scene: Scene = getattr(scenes, door)
+    scene.put_up()
+    ran = run_scene(door, scenes)
+    assert ran.ended_well(), ran.output
+    assert bool(ran.result.get("failed")) is (door == "promote"), ran.output
+    assert with_roots_ids(ran, scene.cluster) == []
+    assert sorted(kinds_of(touched(ran, scene.cluster)) - set(SCENE_PATHS[door])) == []
+
+
+#: All of them are tried on the doors above, by the same way to files.
+_PLAIN = ("a dangling link into root's folder", "a link to an empty folder of root's", "a pipe")
+
+
+@pytest.mark.parametrize(
+    "trap",
+    [pytest.param(trap, marks=() if trap in _PLAIN else pytest.mark.repetition("one way to files")) for trap in TRAPS],
+)
+@pytest.mark.parametrize(("door", "path"), [(door, path) for door, paths in SCENE_PATHS.items() for path in paths])
+def test_a_change_refuses_a_trap_or_passes_it_by(scenes: Scenes, roots: Roots, door: str, path: str, trap: str) -> None:
+    if path.endswith(".pgtandem-copy") and trap == "a huge file":
+        pytest.skip("a file of the user's in that folder is kept, as long as it takes to copy it")
+    scene: Scene = getattr(scenes, door)
+    scene.put_up()
+    before = roots.seen()
+    with trapped(Path(f"{scene.cluster.data_directory}{path}"), trap, roots):
+        ran = run_scene(door, scenes)
+        scene.end()
+    assert roots.seen() == before
+    assert CANARY not in ran.output
+    assert with_roots_ids(ran, scene.cluster) == []
     assert ran.ended_well(), ran.output
     assert ran.seconds < SECONDS

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible_collections.pgtandem.replication.plugins.module_utils._database import Target, identify_system
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError
-from conftest import SERVERS, Cluster, MakeCluster, MakeFolder, Task, run_module, run_tasks
+from conftest import BIN_DIRECTORIES, SERVERS, Cluster, MakeCluster, MakeFolder, Task, run_module, run_tasks
 
 MODULE = "pg_replication_role"
 PASSWORDS = [
@@ -249,3 +252,30 @@ def test_logins_over_tcp_and_too_weak_ones(embedded: Cluster) -> None:
     assert wrong["failed"] and "password authentication failed" in wrong["msg"]
     assert nowhere["failed"]
     log_in(embedded, "tcp", "secret 11")
+
+
+#: Where a package of Debian's has put the library, or unpacked beside it for a trial.
+_AUDIT = os.environ.get("PGTANDEM_TEST_PGAUDIT", "")
+
+
+def test_no_verifier_is_in_statistics_or_audits(make_cluster: MakeCluster, programs: t.Callable[[str], Path]) -> None:
+    """What watches a server's statements sees neither the password nor what it is stored as."""
+    servers = [name for name in ("15", "13", "embedded") if name in BIN_DIRECTORIES]
+    for name in servers:
+        done = subprocess.run(
+            [programs(name) / "pg_config", "--pkglibdir"], check=False, capture_output=True, text=True
+        )
+        if (Path(done.stdout.strip()) / "pg_stat_statements.so").exists():
+            break
+    else:
+        pytest.skip("no server here has pg_stat_statements")
+    libraries = "pg_stat_statements" + (f", {_AUDIT}" if _AUDIT else "")
+    server = make_cluster(name, shared_preload_libraries=libraries, **({"pgaudit.log": "all"} if _AUDIT else {}))
+    server.psql("CREATE EXTENSION pg_stat_statements; CREATE ROLE watched PASSWORD 'unwatched 1'")
+    ran = run_tasks([task(server, name="watched", password="watched 2")])
+    assert ran[0]["changed"], ran.output
+    seen = server.psql("SELECT query FROM pg_stat_statements") + server.psql("SELECT query FROM pg_stat_activity")
+    assert "CREATE ROLE watched" in seen  # it does record statements of this kind
+    for place in (seen, server.log(), ran.output):
+        assert "watched 2" not in place and stored(server, "watched") not in place
+    assert "AUDIT:" in server.log() or not _AUDIT

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import typing as t
 from pathlib import Path
 
@@ -116,6 +117,36 @@ def test_nothing_else_takes_a_path() -> None:
 
 def test_every_exception_is_needed() -> None:
     assert sorted(set(EXCEPTIONS) - set(_found())) == []
+
+
+#: What else has such a name: a unit, a setting that nothing reads, and sessions of a switchover.
+_NO_FILES = {"pgtandem-basebackup-", "pgtandem.probe", "pgtandem-check", "pgtandem-go-", "pgtandem-hello-"}
+_OWN_NAME = re.compile(r"/?(\.?pgtandem[-.][a-z.-]*)")
+
+
+def own_names() -> set[str]:
+    """The names of our own that the code gives to files and folders, or adds to their names."""
+    found = set()
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                match = _OWN_NAME.fullmatch(node.value)
+                found |= {match.group(1)} if match else set()
+    return found - _NO_FILES
+
+
+def test_the_page_on_security_has_every_name_of_our_own() -> None:
+    """They lie where PostgreSQL's account can write: whoever adds one says so, and holds it to the traps."""
+    page = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+    told = {
+        match.group(1).rstrip("*")
+        for row in re.findall(r"(?m)^\| (.+?) \|", page)
+        for name in re.findall(r"`([^`]+)`", row)
+        for match in [re.search(r"(?:^|[/A-Z*])(\.?pgtandem[-.][a-z.*-]*)$", name)]
+        if match
+    }
+    assert sorted(own_names() - told) == []
+    assert sorted(told - own_names() - {"pgtandem.conf"}) == []
 
 
 #: Tasks of ansible.builtin that look at, or change, what lies at a path on the host.

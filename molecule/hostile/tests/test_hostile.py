@@ -46,6 +46,7 @@ class Places(t.NamedTuple):
     programs: str
     service: str
     folders: str
+    socket: str
 
 
 #: Debian's own majors lie where Debian has them, the others in the custom layout.
@@ -58,6 +59,7 @@ PLACES = (
         programs=f"/usr/lib/postgresql/{MAJOR}/bin",
         service=f"postgresql@{MAJOR}-main",
         folders=f"/etc/postgresql/{MAJOR}/main /var/lib/postgresql/{MAJOR}",
+        socket="/var/run/postgresql",
     )
     if MAJOR in ("13", "15", "17")
     else Places(
@@ -68,6 +70,7 @@ PLACES = (
         programs=f"/usr/local/pgsql-{MAJOR}/bin",
         service=f"pgsql-{MAJOR}",
         folders=f"/var/lib/pgsql/{MAJOR}",
+        socket="/tmp",
     )
 )
 DATA, CONF, SETTINGS, LOG = PLACES.data, PLACES.configuration, PLACES.settings, PLACES.log
@@ -201,5 +204,5 @@ def test_when_the_traps_are_gone_so_is_the_trouble() -> None:
     said = playbook("site")
     assert said.returncode == 0, said.output
     sql = "SELECT status FROM pg_stat_wal_receiver"
-    psql = f"{PLACES.programs}/psql -XAtq -h /var/run/postgresql -d postgres -c"
+    psql = f"{PLACES.programs}/psql -XAtq -h {PLACES.socket} -d postgres -c"
     assert on(HOST, f"runuser -u postgres -- {psql} '{sql}'") == "streaming"

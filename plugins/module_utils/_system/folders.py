@@ -98,7 +98,7 @@ def replace_in(folder: int, name: str, data: bytes, *, mode: int, owner: tuple[i
     """
     before = _stat_in(folder, name)
     if before is not None and stat.S_ISDIR(before.st_mode):
-        raise IsADirectoryError(f"{name} is a folder")
+        raise FileRefused(f"{name} is a folder where a file is to be written. Nothing was done with it.")
     _remove_leftovers(folder, name)
     temporary = f".{name}.{os.urandom(4).hex()}"
     descriptor = os.open(

@@ -138,6 +138,14 @@ def test_a_link_is_refused_where_none_is_legitimate(folder: Path) -> None:
     assert files().read_text(str(folder / "link"))
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_a_folder_is_not_written_over(folder: Path, link: bool) -> None:
+    (folder / "folder").mkdir()
+    (folder / "link").symlink_to(folder / "folder")
+    with pytest.raises(FileRefused, match="is a folder"):
+        Files(None).write_text(str(folder / ("link" if link else "folder")), "x", mode=0o600)
+
+
 def test_nothing_is_there(folder: Path) -> None:
     missing = str(folder / "none")
     assert files().read_text(missing) is None
