@@ -335,6 +335,30 @@ def test_a_delayed_standby_is_refused_before_the_swap(trio: Site) -> None:
     refused(trio, "pg2: It replays 1h late (recovery_min_apply_delay)")
 
 
+def test_a_target_without_room_for_those_that_are_to_follow(trio: Site) -> None:
+    for name in ("pg1", "pg2"):
+        # A standby may have less once it has replayed that its primary has.
+        set_on(trio[name], max_wal_senders="2")
+        trio[name].stop()
+        trio[name].start()
+        wait_until(lambda: trio.streaming("pg1") == "pg2 pg3", "both standbys")
+        trio["pg1"].psql("CHECKPOINT")
+        trio["pg1"].psql("INSERT INTO kept VALUES (2)")
+        number = trio["pg1"].psql("SELECT count(*) FROM kept")
+        wait_until(lambda: trio["pg2"].psql("SELECT count(*) FROM kept") == number, "the row")  # noqa: B023
+    refused(trio, "max_wal_senders is 2 on pg2, 0 are taken, and 3 are needed when pg1, pg3 follow it")
+
+
+def test_a_target_that_has_not_flushed_what_was_written(trio: Site) -> None:
+    receiver = int(trio["pg2"].psql("SELECT pid FROM pg_stat_wal_receiver"))
+    os.kill(receiver, signal.SIGSTOP)
+    try:
+        trio["pg1"].psql("CREATE TABLE much AS SELECT repeat('x', 1000) FROM generate_series(1, 2000)")
+        refused(trio, "bytes of WAL behind", more=("-e", "pgtandem_switchover_maximum_lag_bytes=1000"))
+    finally:
+        os.kill(receiver, signal.SIGCONT)
+
+
 def test_hosts_that_could_not_follow_are_found_by_a_real_login(trio: Site) -> None:
     text = (trio["pg2"].data_directory / "pg_hba.conf").read_text(encoding="utf-8")
     trio["pg2"].write("pg_hba.conf", "host replication replica 127.0.0.1/32 reject\n" + text)
