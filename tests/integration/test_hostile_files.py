@@ -470,7 +470,7 @@ SCENE_PATHS: dict[str, tuple[str, ...]] = {
         ".pgtandem-trial",
     ),
     "promote": ("/postmaster.pid", "/postgresql.conf", "/postgresql.auto.conf"),
-    "arm": ("/pgtandem-promote.json", "/postmaster.pid"),
+    "arm": ("/pgtandem-promote.json", "/postgresql.auto.conf", "/postgresql.conf", "/postmaster.pid"),
     "basebackup": (
         "",
         "/PG_VERSION",
