@@ -50,14 +50,57 @@ def foreign_result(result: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return t.cast("dict[str, t.Any]", foreign(clean_result(kept)))
 
 
+#: Options of modules that callback plugins must not be given; a test compares them with C(no_log).
+SECRET_OPTIONS = frozenset(
+    {
+        "login_password",
+        "password",
+        "replication_password",
+        "source_password",
+        "tls_client_key",
+        "tls_key",
+        "upstream_password",
+    }
+)
+#: Ansible's own word for it.
+_HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+
+
 class ForeignActionBase(ActionBase):
-    """The base of all action plugins here: what `act` returns leaves through `foreign_result`."""
+    """The base of all action plugins here: what `act` returns leaves through `foreign_result`.
+
+    Ansible hands the arguments of a task to callback plugins, as they are once it has run, and C(no_log) of a module's
+    option is nothing to those of other projects. So the secrets among them are gone by then.
+    """
+
+    _given: dict[str, t.Any] | None = None
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """What Ansible calls; `act` is what a plugin has."""
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
-        return foreign_result({**result, **self.act(task_vars or {})})
+        # A task that is tried again is run by the same plugin.
+        given = self._given = self._task.args if self._given is None else self._given
+        self._task.args = given
+        try:
+            result: dict[str, t.Any] = super().run(tmp, task_vars)
+            return foreign_result({**result, **self.act(task_vars or {})})
+        finally:
+            self._task.args = {
+                name: _HIDDEN if name in SECRET_OPTIONS and value else value for name, value in given.items()
+            }
 
     def act(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Do the work; the keys of the result."""
         raise NotImplementedError
+
+
+class SecretsActionBase(ForeignActionBase):
+    """A module that runs on the host as it is, and whose secrets stay away from callback plugins."""
+
+    _requires_connection = True
+    _supports_check_mode = True
+    _supports_async = True
+
+    def act(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Run it as Ansible does where a module has no action plugin."""
+        wrapped = bool(self._task.async_val) and not self._connection.has_native_async
+        return t.cast("dict[str, t.Any]", self._execute_module(task_vars=task_vars, wrap_async=wrapped))

@@ -394,6 +394,25 @@ def test_the_data_directory_page_names_every_state() -> None:
     assert [row[0].strip("`") for row in rows(page, "States")] == [state.value for state in states]
 
 
+# --- Secrets ---
+
+
+def test_every_secret_option_is_kept_from_callback_plugins() -> None:
+    """An option with no_log is known to the action plugins, and each module that has one has an action plugin."""
+    # Options of a login and of TLS are shared.
+    groups = {"login_options()": {"login_password"}, "tls_options()": {"tls_key", "tls_client_key"}}
+    pattern = re.compile(r"""["']?(\w+)["']?\s*[:=]\s*\{[^{}]*"no_log": True""")
+    secret: set[str] = set()
+    for path in (ROOT / "plugins/modules").glob("*.py"):
+        found = set(pattern.findall(text_of(path)))
+        found |= {name for call, names in groups.items() if call in text_of(path) for name in names}
+        assert not found or (ROOT / "plugins/action" / path.name).exists(), path.name
+        secret |= found
+    shared = set(pattern.findall(text_of(ROOT / "plugins/module_utils/_argspec.py")))
+    assert shared == set().union(*groups.values())
+    assert secret == importlib.import_module(f"{PLUGINS}.plugin_utils._foreign").SECRET_OPTIONS
+
+
 # --- Action plugins are documented by a module of the same name ---
 
 

@@ -47,7 +47,7 @@ def texts(value: t.Any) -> t.Iterator[str]:
 @pytest.mark.parametrize("path", ACTIONS, ids=lambda path: path.stem)
 def test_an_action_leaves_by_the_one_way(path: Path) -> None:
     (made,) = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ClassDef)]
-    assert [ast.unparse(base) for base in made.bases] == ["ForeignActionBase"]
+    assert [ast.unparse(base) for base in made.bases] in (["ForeignActionBase"], ["SecretsActionBase"])
     assert "run" not in {node.name for node in made.body if isinstance(node, ast.FunctionDef)}
 
 
