@@ -20,8 +20,10 @@ import re
 import shutil
 import signal
 import stat
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import typing as t
@@ -37,6 +39,8 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be misl
 
 MODULES = "ansible_collections.pgtandem.replication.plugins.modules"
 CANARY = "a secret of root's, never to be seen"
+#: Another account: a number is all that the kernel asks for.
+STRANGER = 54321
 #: No module may be held up by what lies there.
 SECONDS = 45
 #: Of the audit hook: events with a path, and at which place the folder's descriptor stands.
@@ -69,8 +73,15 @@ class Ran(t.NamedTuple):
         )
 
 
-def _listen(log: int) -> None:
+#: Is told of an event and its paths, before it happens.
+Hear = t.Callable[[str, t.List[str]], None]
+
+
+def _listen(log: int, also: Hear | None = None) -> None:
+    heard = False
+
     def hear(event: str, arguments: tuple[t.Any, ...]) -> None:
+        nonlocal heard
         if event not in EVENTS or not arguments:
             return
         path = arguments[0]
@@ -86,11 +97,19 @@ def _listen(log: int) -> None:
         # What waits on after the module has closed what it inherited.
         with contextlib.suppress(OSError):
             os.write(log, (json.dumps([event, path, os.geteuid()]) + "\n").encode())
+        if also is not None and not heard:
+            heard = True
+            try:
+                also(
+                    event, [os.fsdecode(name) for name in arguments[:2] if isinstance(name, (str, bytes, os.PathLike))]
+                )
+            finally:
+                heard = False
 
     sys.addaudithook(hear)
 
 
-def run_door(name: str, arguments: dict[str, t.Any]) -> Ran:
+def run_door(name: str, arguments: dict[str, t.Any], also: Hear | None = None) -> Ran:
     """Run a module as root in a process of its own."""
     module = importlib.import_module(f"{MODULES}.{name}")
     with tempfile.TemporaryDirectory(prefix="pgt-door-") as folder:
@@ -109,7 +128,7 @@ def run_door(name: str, arguments: dict[str, t.Any]) -> Ran:
                 basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
                 basic._ANSIBLE_PROFILE = "legacy"
                 signal.alarm(SECONDS)
-                _listen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND))
+                _listen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), also)
                 module.main()
             except SystemExit:
                 pass
@@ -153,6 +172,7 @@ def roots() -> t.Iterator[Roots]:
     folder.chmod(0o755)
     (folder / "canary").write_text(CANARY)
     (folder / "canary").chmod(0o600)
+    (folder / "readable").write_text("no rule at all\n")
     (folder / "empty").mkdir()
     (folder / "full").mkdir(mode=0o700)
     for name in ("PG_15_1", "archive_status"):
@@ -334,6 +354,116 @@ def test_a_trap_is_refused_or_passed_by(cluster: Cluster, roots: Roots, door: st
     assert with_roots_ids(ran, cluster) == []
     assert ran.ended_well(), ran.output
     assert ran.seconds < SECONDS
+
+
+# --- while a module is at work ---
+
+
+class Paused(t.NamedTuple):
+    """A server's programs, of which C(postgres -C) waits until something was done."""
+
+    folder: Path
+
+    @contextlib.contextmanager
+    def during(self, act: t.Callable[[str], object]) -> t.Iterator[None]:
+        """Act each time, with the words of the call."""
+        done = threading.Event()
+
+        def serve() -> None:
+            while not done.wait(0.005):
+                if (self.folder / "paused").exists():
+                    act((self.folder / "paused").read_text())
+                    (self.folder / "paused").unlink()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def paused(cluster: Cluster, make_folder: MakeFolder) -> Paused:
+    folder = make_folder()
+    own(folder)
+    for program in cluster.bin_directory.iterdir():
+        (folder / program.name).symlink_to(program)
+    (folder / "postgres").unlink()
+    (folder / "postgres").write_text(
+        f"""#!/bin/sh
+case "$*" in *"-C max_connections"*)
+    echo "$*" > {folder}/writing && mv {folder}/writing {folder}/paused
+    n=0; while [ -e {folder}/paused ] && [ $n -lt 100 ]; do sleep 0.05; n=$((n + 1)); done;;
+esac
+exec {cluster.bin_directory}/postgres "$@"
+"""
+    )
+    (folder / "postgres").chmod(0o755)
+    return Paused(folder)
+
+
+def test_no_other_account_reads_the_settings_that_are_judged(cluster: Cluster, paused: Paused) -> None:
+    seen: list[subprocess.CompletedProcess[str]] = []
+
+    def look(words: str) -> None:
+        folder = re.search(r"-D (\S*/pgtandem-\S+)", words)
+        if folder:
+            command = ["/bin/sh", "-c", f"ls -ld {folder[1]}; cat {folder[1]}/postgresql.conf"]
+            seen.append(subprocess.run(
+                command, text=True, capture_output=True, check=False, user=STRANGER, group=STRANGER, extra_groups=[]
+            ))  # fmt: skip
+
+    secret = {"archive_command": "/bin/true --key=a-secret-of-the-archive", "work_mem": "7MB"}
+    with paused.during(look):
+        ran = run_door("pg_instance", {**instance(cluster), "bin_directory": str(paused.folder), "parameters": secret})
+    assert not ran.result.get("failed"), ran.output
+    assert seen and not [done.stdout for done in seen if "a-secret-of-the-archive" in done.stdout]
+
+
+#: What lies there first, and what from the moment on when it was read, or when it was written.
+EXCHANGES = [("link", "file", "open"), ("file", "link", "open"), ("file", "link", "os.rename")]
+
+
+@pytest.mark.parametrize(("first", "second", "moment"), EXCHANGES)
+def test_a_file_is_exchanged_before_it_is_put_back(
+    cluster: Cluster, roots: Roots, first: str, second: str, moment: str
+) -> None:
+    """The server refuses this pg_hba.conf, and so does it one with the text of root's file."""
+    path = cluster.data_directory / "pg_hba.conf"
+    away, link, file = (path.with_name(f"pg_hba.conf.{name}") for name in ("away", "link", "file"))
+    # The server is to read on and refuse it where it has been written.
+    link.symlink_to(roots.folder / ("readable" if moment == "os.rename" else "canary"))
+    file.write_text("local all all peer\nlocal replication all peer\nno rule at all\n")
+    file.chmod(0o600)
+    own(file)
+    own(link)
+    before = roots.seen()
+    step = 0
+
+    def exchange(event: str, paths: list[str]) -> None:
+        nonlocal step
+        if step == 0 and event == moment and "pg_hba.conf" in [os.path.basename(path) for path in paths]:
+            step = 1
+        elif step == 1:
+            step = 2
+            path.with_name(f"pg_hba.conf.{second}").rename(path)
+
+    path.rename(away)
+    path.with_name(f"pg_hba.conf.{first}").rename(path)
+    try:
+        ran = run_door("pg_instance", instance(cluster), exchange)
+        held = [name for name in cluster.data_directory.glob("pg_hba.conf*") if not name.is_symlink()]
+        texts = [name.read_text() for name in held]
+    finally:
+        for name in (link, file, path):
+            name.unlink(missing_ok=True)
+        away.rename(path)
+    assert roots.seen() == before
+    assert not [text for text in texts if CANARY in text], "root read for the account"
+    assert CANARY not in ran.output
+    assert ran.ended_well() and ran.result.get("failed"), ran.output
 
 
 # --- the doors that change what a host is: each begins with a scene, which is put up again before every trap ---
@@ -532,3 +662,28 @@ def test_a_change_refuses_a_trap_or_passes_it_by(scenes: Scenes, roots: Roots, d
     assert with_roots_ids(ran, scene.cluster) == []
     assert ran.ended_well(), ran.output
     assert ran.seconds < SECONDS
+
+
+@pytest.mark.parametrize(("kind", "phase"), [("files", "rewound"), ("folders", "rewound"), ("folders", "rewinding")])
+def test_a_forged_state_of_a_rewind_moves_nothing(scenes: Scenes, roots: Roots, kind: str, phase: str) -> None:
+    """Names that lead through a link of the account's into root's folder, there and back."""
+    scene = scenes.rewind
+    scene.put_up()
+    before = roots.seen()
+    data = scene.cluster.data_directory
+    folder = data.with_name(data.name + ".pgtandem-rewind")
+    place = folder / "entries" / "link"
+    place.mkdir(parents=True)
+    (place / "canary").write_text("planted by the account")
+    if phase == "rewound":
+        (place / "full").mkdir()
+    (data / "link").symlink_to(roots.folder)
+    noted = {"files": [], "folders": [], kind: ["link/canary" if kind == "files" else "link/full"]}
+    (folder / "state.json").write_text(json.dumps({"phase": phase, "mode": 0o700, "source": "x:1", **noted}))
+    for path in [folder, *folder.rglob("*"), data / "link"]:
+        own(path)
+    ran = run_scene("rewind", scenes)
+    (data / "link").unlink(missing_ok=True)
+    assert roots.seen() == before
+    assert with_roots_ids(ran, scene.cluster) == []
+    assert ran.ended_well(), ran.output

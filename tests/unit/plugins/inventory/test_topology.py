@@ -134,7 +134,7 @@ def streaming(name: str, address: str) -> dict[str, t.Any]:
 
 def test_a_standby_is_discovered(python: str) -> None:
     filled = fill(python, streaming("pg9.example.com", "192.0.2.9"), STATUS["pg2"])
-    assert filled.groups["discovered"] == ["pg9.example.com"] and filled.groups["standby"] == ["pg2"]
+    assert filled.groups["standby"] == ["pg2"] and filled.groups["discovered"] == ["pg9.example.com"]
     assert filled.hosts["pg9.example.com"]["pgtandem_live"]["upstream"]["name"] == "pg1"
 
 
@@ -167,16 +167,20 @@ NOT_HOSTS = [
     ("pg9", "{{ 7 * 191 }}"),
     ("pg9", None),
     (None, "192.0.2.9"),
-    (["pg9"], "192.0.2.9"),
 ]
 
 
-def test_what_is_no_host_is_not_discovered(python: str) -> None:
+#: What a server of this world never sends.
+NOT_TEXTS = [(["pg9"], "192.0.2.9"), ({"pg9": 1}, "192.0.2.9"), (9, "192.0.2.9"), ("pg9", ["192.0.2.9"])]
+
+
+@pytest.mark.parametrize("rows", [NOT_HOSTS, NOT_TEXTS], ids=["texts", "other values"])
+def test_what_is_no_host_is_not_discovered(python: str, rows: list[tuple[t.Any, t.Any]]) -> None:
     status = streaming("pg9", "192.0.2.9")
     (row,) = [row for row in status["wal_senders"] if row["application_name"] == "pg9"]
     status["wal_senders"] = [row for row in status["wal_senders"] if row["application_name"] != "pg9"] + [
         dict(row, application_name=name, client_addr=address, pid=5000 + number)
-        for number, (name, address) in enumerate(NOT_HOSTS)
+        for number, (name, address) in enumerate(rows)
     ]
     filled = fill(python, status, STATUS["pg2"])
     assert set(filled.hosts) == {"pg1", "pg2"} and filled.groups["discovered"] == []
@@ -187,7 +191,8 @@ def test_one_server_adds_an_end_of_hosts(python: str) -> None:
     status = streaming("pg9", "192.0.2.9")
     (row,) = [row for row in status["wal_senders"] if row["application_name"] == "pg9"]
     status["wal_senders"] += [dict(row, application_name=f"a{number}", pid=9000 + number) for number in range(3000)]
-    assert len(fill(python, status, STATUS["pg2"]).groups["discovered"]) == 100
+    filled = fill(python, status, STATUS["pg2"])
+    assert len(filled.hosts) == 102 and len(filled.groups["discovered"]) == 100
 
 
 def test_the_files_own_variables_stay_templates(python: str) -> None:
