@@ -639,15 +639,18 @@ def test_a_change_does_nothing_with_roots_ids(scenes: Scenes, door: str) -> None
     assert sorted(kinds_of(touched(ran, scene.cluster)) - set(SCENE_PATHS[door])) == []
 
 
-#: All of them are tried on the doors above, by the same way to files.
-_PLAIN = ("a dangling link into root's folder", "a link to an empty folder of root's", "a pipe")
+#: All traps are tried on the doors above, by the same way to files; here these take turns, a path after the other.
+_TURNS = ("a dangling link into root's folder", "a link to an empty folder of root's", "a pipe")
+_CHANGES = [
+    pytest.param(
+        door, path, trap, marks=() if trap == _TURNS[turn % 3] else pytest.mark.repetition("one way to files")
+    )
+    for turn, (door, path) in enumerate((door, path) for door, paths in SCENE_PATHS.items() for path in paths)
+    for trap in TRAPS
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "trap",
-    [pytest.param(trap, marks=() if trap in _PLAIN else pytest.mark.repetition("one way to files")) for trap in TRAPS],
-)
-@pytest.mark.parametrize(("door", "path"), [(door, path) for door, paths in SCENE_PATHS.items() for path in paths])
+@pytest.mark.parametrize(("door", "path", "trap"), _CHANGES)
 def test_a_change_refuses_a_trap_or_passes_it_by(scenes: Scenes, roots: Roots, door: str, path: str, trap: str) -> None:
     if path.endswith(".pgtandem-copy") and trap == "a huge file":
         pytest.skip("a file of the user's in that folder is kept, as long as it takes to copy it")
