@@ -72,6 +72,18 @@ def test_site_does_the_one_and_leaves_the_other(two: Site, trouble: dict[str, di
     assert two.run(*ONLY_MAIN, **work).status == 0
 
 
+def test_a_standby_that_fails_before_every_primary_ends_its_own_cluster_alone(two: Site) -> None:
+    """No other standby is left then, and the other cluster has none in this run."""
+    library = two.folder / "broken.so"
+    library.write_text("no library\n")
+    library.chmod(0o755)
+    two.folder.chmod(0o755)
+    wrong = {"parameters": {"shared_preload_libraries": str(library)}}
+    run = two.run("--limit", "pg1,pg2,pg5", pg1=wrong, pg2=wrong, pg5={"parameters": {"work_mem": "6MB"}})
+    assert run.status != 0 and run.failed["pg2"] and run.changed["pg1"] == 0, run.output
+    assert two["pg5"].setting("work_mem") == "6MB", run.output
+
+
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_status_of_the_one(two: Site, trouble: dict[str, dict[str, t.Any]]) -> None:
     alone = two.play("status.yml", *ONLY_MAIN, **trouble)
