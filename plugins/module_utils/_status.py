@@ -72,6 +72,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._status_queri
     replication_rules_statement,
     sizes_statement,
     status_statement,
+    weak_roles_statement,
     write_statement,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import look
@@ -165,6 +166,7 @@ def empty_status() -> Status:
         "configured": None,
         "patroni": None,
         "replication_rules": None,
+        "md5_roles": None,
         "processes": [],
         "collation": None,
         "tls": None,
@@ -261,7 +263,8 @@ def _ask(
                 status["written_lsn"] = answer["current"]
             if sizes:
                 status["sizes"] = json.loads(database.value(sizes_statement(database.version)))
-            status["replication_rules"] = _replication_rules(database)
+            status["replication_rules"] = _for_superusers(database, replication_rules_statement(database.version))
+            status["md5_roles"] = _for_superusers(database, weak_roles_statement(database.version))
             status.update(
                 running=True,
                 accepts_connections=True,
@@ -283,12 +286,11 @@ def _answer_of(database: Database) -> dict[str, t.Any]:
     return t.cast("dict[str, t.Any]", json.loads(database.value(status_statement(database.version))))
 
 
-def _replication_rules(database: Database) -> list[dict[str, t.Any]] | None:
-    statement = replication_rules_statement(database.version)
+def _for_superusers(database: Database, statement: str | None) -> t.Any:
     try:
         return json.loads(database.value(statement)) if statement else None
     except DatabaseError:
-        # Only superusers may see them, and the rest is worth knowing to others too.
+        # Only superusers may see it, and the rest is worth knowing to others too.
         return None
 
 

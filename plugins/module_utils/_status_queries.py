@@ -267,6 +267,19 @@ def replication_rules_statement(version: int) -> str | None:
     )
 
 
+def weak_roles_statement(version: int) -> str | None:
+    """The roles for replication whose password is stored as md5; whoever may read pg_authid may ask.
+
+    None before 14, where that was the default. The verifier itself never leaves the server.
+    """
+    if not supports(version, "scram_by_default"):
+        return None
+    return (
+        "SELECT coalesce(json_agg(rolname ORDER BY rolname), '[]'::json)::text FROM pg_authid "
+        "WHERE rolcanlogin AND rolreplication AND rolpassword LIKE 'md5%'"
+    )
+
+
 def write_statement(version: int) -> str | None:
     """Writes a record that changes no data and returns the position behind it.
 

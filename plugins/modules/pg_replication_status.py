@@ -853,6 +853,13 @@ replication:
           netmask: 255.255.255.255
           auth_method: scram-sha-256
           error: null
+    md5_roles:
+      description:
+        - The roles that may replicate and log in, and whose password is stored as md5 rather than for SCRAM.
+        - Null before version 14, where that was the default, and where the role that logs in may not read pg_authid.
+      type: list
+      elements: str
+      sample: []
     collation:
       description:
         - The default collation of the database logged in to. Indexes on text may break where C(version) differs between

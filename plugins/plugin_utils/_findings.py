@@ -370,7 +370,7 @@ _NEAR_DAYS = 30
 
 
 def _certificates(node: Node, now: datetime.datetime) -> Found:
-    """Certificates that have expired or will soon, and sessions in plain text where there should be none."""
+    """Certificates that have expired or will soon, weak passwords, and plain text where there should be none."""
     status, tls = node["status"], node["tls"]
     near = int(tls["renew_days"]) if uses_tls(tls) and str(tls["renew_days"]).isdigit() else _NEAR_DAYS
     remedy = "Put a newer one in its place and run site.yml, or reload; no connection is dropped for it."
@@ -401,6 +401,14 @@ def _certificates(node: Node, now: datetime.datetime) -> Found:
                 f"has a certificate ({kind}, {seen['path']}) that expires on {first.not_after:%Y-%m-%d}.",
                 remedy,
             )
+    if status["md5_roles"] and status["role"] == "primary":
+        yield (
+            "weak-password",
+            WARNING,
+            f"stores the password of {', '.join(status['md5_roles'])} as md5, which PostgreSQL is to give up.",
+            "Set password_encryption to scram-sha-256 and set the password again; site.yml does that for the role of "
+            "its standbys once the server makes SCRAM verifiers.",
+        )
     plain = [row for row in status["wal_senders"] if row.get("encrypted") is False]
     if insists(tls):
         if plain:

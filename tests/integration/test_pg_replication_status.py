@@ -308,6 +308,19 @@ def test_a_role_without_rights_gets_nulls(cluster: Cluster) -> None:
     assert seen["settings"]["hba_file"] is None
 
 
+def test_roles_with_md5_passwords_are_told(pair: Pair) -> None:
+    cluster, primary, _standby = pair
+    weak = f"CREATE ROLE weak LOGIN REPLICATION PASSWORD 'md5{'0' * 32}'"
+    cluster.sql(primary, weak + "; CREATE ROLE bare LOGIN REPLICATION")
+    try:
+        seen = run(cluster.options(primary))["replication"]
+        # It was the default before.
+        assert seen["md5_roles"] == (["weak"] if cluster.major >= 14 else None)
+        assert run(dict(cluster.options(primary), login_user="bare"))["replication"]["md5_roles"] is None
+    finally:
+        cluster.sql(primary, "DROP ROLE weak; DROP ROLE bare")
+
+
 def test_an_address_of_another_server_is_noticed(cluster: Cluster) -> None:
     primary = cluster.primary()
     other = cluster.standby(primary, "pg2")

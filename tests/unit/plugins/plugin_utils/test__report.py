@@ -158,6 +158,8 @@ FINDINGS: list[tuple[str, t.Callable[[], list[Node]], dict[str, str]]] = [
     ("floors", lambda: changed(pair(settings={"max_connections": "50"}), 0, settings={"max_connections": "100"}),
      {"cannot-become-primary": "warning"}),
     ("keeps the others out", lambda: pair(replication_rules=[]), {"cannot-become-primary": "warning"}),
+    ("md5", lambda: changed(pair(), 0, md5_roles=["replica"]), {"weak-password": "warning"}),
+    ("md5 on a standby", lambda: pair(md5_roles=["replica"]), {}),
     ("lets the others in", lambda: pair(replication_rules=[HBA]), {}),
     ("cannot be rewound", lambda: pair(settings={"wal_log_hints": "off", "data_checksums": "off"}),
      {"cannot-rewind": "warning"}),
