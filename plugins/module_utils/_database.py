@@ -25,9 +25,10 @@ _UNDEFINED_OBJECT = "42704"
 _OBJECT_IN_USE = "55006"
 _QUERY_CANCELED = "57014"
 
-#: What lets a superuser in where a library that sessions load cannot be loaded. Only the start-up packet comes early
-#: enough, and elsewhere the libraries stay, since one may be there to audit.
-_WITHOUT_LIBRARIES = "-c session_preload_libraries= -c local_preload_libraries="
+#: What lets a superuser in where a library that sessions load cannot be loaded, or where the driver's own first
+#: statement (it sets the style of dates) is not through before the time-out of the role or the database. Only the
+#: start-up packet comes early enough, and elsewhere the libraries stay, since one may be there to audit.
+_SECOND_TRY = "-c session_preload_libraries= -c local_preload_libraries= -c statement_timeout=0 -c datestyle=ISO"
 _LIBRARY_WORDS = ("could not access file", "could not load library")
 
 _DRIVER = ""
@@ -218,10 +219,11 @@ def connect(target: Target) -> Database:
             database = _open(target)
         except DatabaseError as error:
             # A server may say it in any language. Through the socket a second try costs nothing.
-            if not target.host.startswith("/") and not any(words in error.message for words in _LIBRARY_WORDS):
+            known = error.sqlstate == _QUERY_CANCELED or any(words in error.message for words in _LIBRARY_WORDS)
+            if not target.host.startswith("/") and not known:
                 raise
             try:
-                database = _open(target.with_settings(_WITHOUT_LIBRARIES))
+                database = _open(target.with_settings(_SECOND_TRY))
             except DatabaseError:
                 raise error from None
     try:

@@ -292,6 +292,7 @@ PATHS: dict[str, tuple[str, ...]] = {
     ),
     "instance": (
         "/PG_VERSION",
+        "/global/pg_control",
         "/pg_hba.conf",
         "/pg_ident.conf",
         "/pgtandem.conf",

@@ -235,8 +235,12 @@ def test_reseeding_takes_the_cheapest_way_and_keeps_the_old_directory_until_the_
     checked = spare.converge("--check", *force)
     assert spare.fingerprint() == before and "set" in checked.flat and "aside" in checked.flat
     # The new copy is there and does not come up: what was set aside waits.
-    run = spare.run(*force, pg2={"parameters": {"shared_preload_libraries": "nowhere"}})
-    assert run.status != 0 and "nowhere" in run.flat, run.output
+    library = spare.folder / "broken.so"
+    library.write_text("no library\n")
+    library.chmod(0o755)
+    spare.folder.chmod(0o755)
+    run = spare.run(*force, pg2={"parameters": {"shared_preload_libraries": str(library)}})
+    assert run.status != 0 and "broken.so" in run.flat, run.output
     aside = spare.folder / "pg2.pgtandem-aside"
     assert (aside / "mine").read_text() == "old"
     spare.converge(*force)
