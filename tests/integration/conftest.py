@@ -20,7 +20,6 @@ import json
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from pathlib import Path
 
 import pytest
 import session_cache
+from ports import free_port
 
 if t.TYPE_CHECKING:
     from site_runs import Run, Site
@@ -51,13 +51,6 @@ def server_account() -> str:
     if os.geteuid() != 0:
         return pwd.getpwuid(os.geteuid()).pw_name
     return os.environ.get("PGTANDEM_TEST_ACCOUNT", "nobody")
-
-
-def free_port() -> int:
-    """A TCP port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _bin_directories() -> dict[str, Path]:

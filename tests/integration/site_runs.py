@@ -22,7 +22,8 @@ import typing as t
 from pathlib import Path
 
 import session_cache
-from conftest import COLLECTIONS, ROOT, Cluster, _yaml, free_port, server_account
+from conftest import COLLECTIONS, ROOT, Cluster, _yaml, server_account
+from ports import free_port
 
 T = t.TypeVar("T")
 PASSWORD = "repl!cation 1"

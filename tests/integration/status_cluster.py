@@ -11,13 +11,13 @@ import pathlib
 import pwd
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
 from dataclasses import dataclass, field
 
 import session_cache
+from ports import free_port
 
 
 def server_folders() -> list[pathlib.Path]:
@@ -45,12 +45,6 @@ def client_folder(folder: pathlib.Path) -> pathlib.Path:
         return folder
     later = [other for other in fit if int(major_of(other)) >= int(major_of(folder))]
     return min(later, key=lambda other: int(major_of(other)))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

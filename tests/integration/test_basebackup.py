@@ -29,11 +29,11 @@ from conftest import (
     MakeFolder,
     Task,
     _yaml,
-    free_port,
     run_module,
     run_tasks,
     server_account,
 )
+from ports import free_port
 from site_runs import children, descendants, kill_all, wait_until
 
 MODULE = "pg_basebackup"

@@ -32,7 +32,8 @@ from pathlib import Path
 import pytest
 import session_cache
 from ansible.module_utils import basic
-from conftest import Cluster, MakeCluster, MakeFolder, free_port, server_account
+from conftest import Cluster, MakeCluster, MakeFolder, server_account
+from ports import free_port
 from site_runs import wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be misled")
