@@ -44,14 +44,16 @@ def _os_release(files: Files) -> dict[str, str]:
     return dict(pairs)
 
 
-def _program_version(runner: Runner, files: Files, folder: str) -> int | None:
-    program = f"{folder}/postgres"
-    if not folder or not files.may_run(program):
-        return None
+def program_version(runner: Runner, files: Files, program: str) -> int:
+    """What a program of PostgreSQL says of its version; a C(ReplicationError) where it says none."""
     # The account may own the folder of programs, so that they are never run as root.
-    return parse_program_version(
-        runner.run([program, "--version"], user=files.program_owner(), seconds=LOOKING_SECONDS).stdout
-    )
+    answer = runner.run([program, "--version"], user=files.program_owner(), seconds=LOOKING_SECONDS)
+    return parse_program_version(answer.stdout)
+
+
+def _server_version(runner: Runner, files: Files, folder: str) -> int | None:
+    program = f"{folder}/postgres"
+    return program_version(runner, files, program) if folder and files.may_run(program) else None
 
 
 def look_at_facts(options: InstanceOptions, runner: Runner, files: Files) -> HostFacts:
@@ -69,7 +71,7 @@ def look_at_facts(options: InstanceOptions, runner: Runner, files: Files) -> Hos
             for name in files.list_names(f"/etc/postgresql/{major}")
             if files.exists(f"/etc/postgresql/{major}/{name}/postgresql.conf")
         ),
-        program_version=_program_version(runner, files, options.bin_directory),
+        program_version=_server_version(runner, files, options.bin_directory),
     )
 
 
@@ -81,7 +83,7 @@ def look_at_host(options: InstanceOptions, runner: Runner, files: Files) -> Host
     names = {"V": major_text(version), "I": options.instance}
     if facts.program_version is None and not options.bin_directory:
         folder = LAYOUTS[layout].bin_directory.format(**names)
-        facts = replace(facts, program_version=_program_version(runner, files, folder))
+        facts = replace(facts, program_version=_server_version(runner, files, folder))
     configuration = options.config_directory or LAYOUTS[layout].config_directory.format(**names)
     if configuration:
         main = f"{configuration}/postgresql.conf"

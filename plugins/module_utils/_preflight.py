@@ -23,15 +23,13 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._database imp
     read_slot,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
-from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host, program_version
 from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import Elsewhere
 from ansible_collections.pgtandem.replication.plugins.module_utils._login_advice import login_advice
-from ansible_collections.pgtandem.replication.plugins.module_utils._runner import LOOKING_SECONDS
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import require_free_port
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
     client_serves,
     major_text,
-    parse_program_version,
     same_major,
     supports,
 )
@@ -338,9 +336,7 @@ def _check_versions(host: Host, request: BaseBackupRequest, upstream: Identity) 
                 "has them in pgtandem_client_bin_directory."
             )
     program = host.instance.client_program("pg_basebackup")
-    client = parse_program_version(
-        host.runner.run([program, "--version"], user=host.files.program_owner(), seconds=LOOKING_SECONDS).stdout
-    )
+    client = program_version(host.runner, host.files, program)
     if not client_serves(client=client, server=upstream.version):
         raise ReplicationError(
             f"{program} is of PostgreSQL {major_text(client)} and cannot copy a newer server "

@@ -33,7 +33,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._errors impor
     DatabaseError,
     ReplicationError,
 )
-from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host, program_version
 from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import try_lock
 from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import latest_lsn
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import format_conninfo, passfile_line
@@ -55,14 +55,12 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._rewind_plan 
     needed_wal,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._rewind_plan import Target as Rewound
-from ansible_collections.pgtandem.replication.plugins.module_utils._runner import LOOKING_SECONDS
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import find_postmaster, look_at_directory
 from ansible_collections.pgtandem.replication.plugins.module_utils._service import service_of
 from ansible_collections.pgtandem.replication.plugins.module_utils._standby import mark_as_standby
 from ansible_collections.pgtandem.replication.plugins.module_utils._status import parse_history
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
     REWIND_FUNCTIONS,
-    parse_program_version,
     same_major,
     supports,
 )
@@ -217,12 +215,7 @@ def _has_program(host: Host) -> bool:
     program = _program(host)
     if program is None:
         return False
-    return same_major(
-        parse_program_version(
-            host.runner.run([program, "--version"], user=host.files.program_owner(), seconds=LOOKING_SECONDS).stdout
-        ),
-        host.instance.version,
-    )
+    return same_major(program_version(host.runner, host.files, program), host.instance.version)
 
 
 def rewind_command(program: str, request: RewindRequest, *, directory: str, passfile: str, version: int) -> list[str]:
