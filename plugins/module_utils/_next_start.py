@@ -14,7 +14,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._configuratio
 from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import DirectoryState
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
-from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import normalise
+from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import OFF, ON, normalise
 from ansible_collections.pgtandem.replication.plugins.module_utils._restart_checks import (
     start_conf_problem,
     start_problems,
@@ -24,7 +24,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._status impor
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.identity import NOBODY
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.server_settings import memory_bytes
 
-_SWITCH = {"on": "on", "true": "on", "yes": "on", "1": "on", "off": "off", "false": "off", "no": "off", "0": "off"}
+_SWITCH = {"on": ON, "off": OFF}
 _BLOCKS = {"8kB": 8192, "kB": 1024, "MB": 1024**2, "B": 1}
 
 
@@ -85,7 +85,7 @@ def same_value(asked: str, *, setting: str, unit: str | None, shown: str, **_oth
     True
     """
     text = asked.strip().lower()
-    if text in (setting.lower(), shown.lower()) or (setting in ("on", "off") and _SWITCH.get(text) == setting):
+    if text in (setting.lower(), shown.lower()) or text in _SWITCH.get(setting, ()):
         return True
     block = _BLOCKS.get(unit or "")
     return block is not None and setting.isdigit() and memory_bytes(asked, block) == int(setting) * block

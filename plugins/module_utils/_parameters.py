@@ -55,7 +55,9 @@ TUNABLES: dict[str, str] = {
 #: a primary whose disk is full stops for everybody. Each megabyte a second fills 10 GB in not quite three hours.
 SLOT_CAP = "10GB"
 
-_ON = ("on", "true", "yes", "1")
+#: What a server takes for these, of the ways in which people write a switch.
+ON = ("on", "true", "yes", "1")
+OFF = ("off", "false", "no", "0")
 _WAL_LEVELS = ("minimal", "archive", "hot_standby", "replica", "logical")
 
 
@@ -88,7 +90,7 @@ def normalise(parameters: t.Mapping[str, t.Any], version: int) -> dict[str, str]
             problems.append("wal_level minimal rules out replication; use replica or logical.")
         else:
             values["wal_level"] = wal_level_value(version, level)
-    if values.get("hot_standby", "on").strip().lower() not in _ON:
+    if values.get("hot_standby", "on").strip().lower() not in ON:
         problems.append(f"hot_standby is {values['hot_standby']!r}; the proof reads the standby, so it has to be on.")
     if problems:
         raise ReplicationError("pgtandem_parameters cannot be used: " + " ".join(problems), problems=problems)
@@ -210,7 +212,7 @@ def compose(*, version: int, user: t.Mapping[str, str], elsewhere: t.Mapping[str
         if name not in elsewhere:
             values[name] = value
     # A primary that serves no reads as a standby would break the roles' own proof, so this one is not negotiable.
-    if as_text(elsewhere.get("hot_standby", "on")).lower() not in _ON:
+    if as_text(elsewhere.get("hot_standby", "on")).lower() not in ON:
         values["hot_standby"] = "on"
     values.update(needs.tls)
     values.update(user)

@@ -16,6 +16,7 @@ import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._bytes import shown_bytes
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import ON
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.identity import NOBODY
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.server_settings import (
     memory_bytes,
@@ -24,7 +25,6 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._values.serve
 
 #: A library that every build of the server has; where it lies is the server's $libdir.
 _KNOWN_LIBRARY = "plpgsql.so"
-_ON = ("on", "true", "yes", "1")
 
 
 def start_problems(host: Host, values: t.Mapping[str, str]) -> list[str]:
@@ -60,7 +60,7 @@ def _library_folder(host: Host) -> str | None:
 
 
 def _certificates(host: Host, values: t.Mapping[str, str]) -> t.Iterator[str]:
-    if values.get("ssl", "off").strip().lower() not in _ON:
+    if values.get("ssl", "off").strip().lower() not in ON:
         return
     said = {"ssl_cert_file": "server.crt", "ssl_key_file": "server.key", "ssl_ca_file": "", "ssl_crl_file": ""}
     for name, otherwise in said.items():
@@ -90,7 +90,7 @@ def _memory(values: t.Mapping[str, str]) -> t.Iterator[str]:
             f"shared_buffers is {shown_bytes(wanted)}, and this host has {shown_bytes(memory['MemTotal'])} of memory. "
             "Lower it; a quarter of the memory is usual."
         )
-    if values.get("huge_pages", "try").strip().lower() in _ON and memory.get("HugePages_Total") == 0:
+    if values.get("huge_pages", "try").strip().lower() in ON and memory.get("HugePages_Total") == 0:
         yield "huge_pages is on, and this host has none. Set vm.nr_hugepages there, or huge_pages to try."
 
 
