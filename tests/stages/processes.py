@@ -81,7 +81,8 @@ def belongs_to(pid: int, mark: str, folder: str) -> bool:
     """
     place = Path("/proc", str(pid))
     with contextlib.suppress(OSError):
-        if os.readlink(place / "cwd").startswith(folder + "/"):
+        # Of a folder that is gone the kernel says so: "/tmp/x (deleted)".
+        if f"{os.readlink(place / 'cwd').removesuffix(' (deleted)')}/".startswith(folder + "/"):
             return True
     with contextlib.suppress(OSError):
         return mark.encode() in (place / "environ").read_bytes().split(b"\0")
