@@ -30,6 +30,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._host import 
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import passfile_line
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import LOOKING_SECONDS, account
 from ansible_collections.pgtandem.replication.plugins.module_utils._server_settings import read_server_settings
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.identities import shown
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.server_settings import ServerSettings
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
     default_auth_method,
@@ -178,6 +179,28 @@ def include_change(host: Host) -> FileChange | None:
     return FileChange(main, before, text, host.files.mode(main) or 0o640)
 
 
+def hba_path(host: Host, said: t.Mapping[str, str]) -> str:
+    """pg_hba.conf, where the server finds it."""
+    return _rules_path(host, said, "hba_file", "pg_hba.conf")
+
+
+def ident_path(host: Host, said: t.Mapping[str, str]) -> str:
+    """pg_ident.conf, where the server finds it."""
+    return _rules_path(host, said, "ident_file", "pg_ident.conf")
+
+
+def _rules_path(host: Host, said: t.Mapping[str, str], parameter: str, name: str) -> str:
+    path = said.get(parameter)
+    if path and not path.startswith("/"):
+        raise ReplicationError(
+            f"{parameter} of {host.instance.data_directory} is {shown(path)}, which depends on the folder that the "
+            "server is started in. Write an absolute path there, and run again."
+        )
+    # Unless it is told, a server looks in the folder that it is started with (-D), and not beside its config_file.
+    within = f"{host.instance.data_directory}/{name}"
+    return path or (within if host.files.lies(within) else f"{host.instance.config_directory}/{name}")
+
+
 def hba_change(
     host: Host, rules: t.Sequence[HbaRule], *, values: t.Mapping[str, str], elsewhere: t.Mapping[str, str]
 ) -> FileChange:
@@ -185,14 +208,14 @@ def hba_change(
     encryption = values.get("password_encryption", elsewhere.get("password_encryption"))
     method = default_auth_method(host.instance.version, encryption)
     rules = [rule._replace(method=method) if rule.method == "auto" else rule for rule in rules]
-    path = elsewhere.get("hba_file") or host.instance.hba_file
+    path = hba_path(host, elsewhere)
     before = host.files.read_text(path)
     return FileChange(path, before, replace_block(before or "", rules), host.files.mode(path) or 0o640)
 
 
 def ident_change(host: Host, rules: t.Sequence[IdentRule], *, elsewhere: t.Mapping[str, str]) -> FileChange:
     """pg_ident.conf with our block."""
-    path = elsewhere.get("ident_file") or f"{host.instance.config_directory}/pg_ident.conf"
+    path = ident_path(host, elsewhere)
     before = host.files.read_text(path)
     after = replace_ident_block(before or "", rules)
     return FileChange(path, before if before is not None or after else "", after, host.files.mode(path) or 0o640)

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to the collection pgtandem.replication: nothing here is an interface for others.
-"""Make an instance that is not there: its data directory with initdb, and with Debian's layout its configuration."""
+"""Make an instance that is not there: its data directory with initdb, and its configuration where that lies apart."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def create_cluster(host: Host, *, superuser: str, options: t.Sequence[str]) -> b
     """
     instance = host.instance
     with filling(host) as incoming, contextlib.ExitStack() as stack:
-        with_configuration = False
+        made = with_configuration = False
         if not incoming.is_whole(_PURPOSE):
             incoming.begin(_PURPOSE)
-            with_configuration = lacks_configuration(host)
+            with_configuration = instance.layout == "debian" and lacks_configuration(host)
             if with_configuration:
                 # One initdb for both. What pg_createcluster drops when it fails is what was begun here.
                 lock = stack.enter_context(_configuring(host))
@@ -69,24 +69,27 @@ def create_cluster(host: Host, *, superuser: str, options: t.Sequence[str]) -> b
                     keep_open=[incoming.lock],
                 )
                 if instance.config_directory != instance.data_directory:
+                    if not host.files.exists(instance.main_file):
+                        _take_configuration(host, incoming.path)
+                        made = True
                     for name in _CONFIGURATION_FILES:
                         host.files.remove_file(f"{incoming.path}/{name}", durable=False)
         incoming.finish(_PURPOSE)
         if with_configuration:
             _finish_configuration(host)
-    return with_configuration
+    return made or with_configuration
 
 
 def lacks_configuration(host: Host) -> bool:
-    """Whether Debian's configuration of the instance is not there, or was left half made by an earlier run of ours."""
+    """Whether a configuration apart from the data is not there, or was left half made by an earlier run of ours."""
     instance = host.instance
-    if instance.layout != "debian":
+    if instance.config_directory == instance.data_directory:
         return False
     return not host.files.exists(instance.main_file) or host.files.exists(f"{instance.config_directory}/{CREATING}")
 
 
 def create_configuration(host: Host) -> None:
-    """Let postgresql-common make the configuration of a cluster whose data directory is there.
+    """Make the configuration of a cluster whose data directory is there: with Debian's layout by postgresql-common.
 
     pg_createcluster can take over a data directory, but it drops that directory when it fails. So it makes its
     cluster on a scratch directory, and the configuration is pointed at the real one afterwards.
@@ -96,12 +99,42 @@ def create_configuration(host: Host) -> None:
         if not lacks_configuration(host):
             return
         scratch = _scratch(host)
+        if host.instance.layout != "debian":
+            host.files.remove_tree(scratch)
+            host.files.make_folder(scratch, mode=0o700)
+            words = initdb_command(host, directory=scratch, superuser=host.instance.os_user, options=["--no-sync"])
+            host.runner.run(words, user=host.instance.os_user, environment=_LOCALE, keep_open=[lock])
+            _take_configuration(host, scratch)
+            host.files.remove_tree(scratch)
+            return
         _begin_configuration(host)
         # The account may not be able to make it beside a data directory in a folder of root's.
         host.files.make_folder(scratch, mode=0o700)
         _pg_createcluster(host, scratch, ["--no-sync"], keep_open=[lock])
         host.files.remove_tree(scratch)
         _finish_configuration(host)
+
+
+def _take_configuration(host: Host, source: str) -> None:
+    """Bring initdb's files to the folder of the configuration, which says where all of them are."""
+    instance = host.instance
+    folder = instance.config_directory
+    if not host.files.is_folder(folder):
+        host.files.make_folder(folder, mode=0o700)
+    # The last one is that by which the configuration is known to be there.
+    for name in reversed(_CONFIGURATION_FILES):
+        path = f"{folder}/{name}"
+        if host.files.exists(path):
+            continue
+        text = host.files.read_text(f"{source}/{name}") or ""
+        if name == "postgresql.conf":
+            places = {
+                "data_directory": instance.data_directory,
+                "hba_file": f"{folder}/pg_hba.conf",
+                "ident_file": f"{folder}/pg_ident.conf",
+            }
+            text += "".join(f"{parameter} = {quote_setting(place)}\n" for parameter, place in places.items())
+        host.files.write_text(path, text, mode=0o600)
 
 
 @contextlib.contextmanager

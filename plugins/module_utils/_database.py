@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 import select
 import sys
 import time
@@ -186,6 +187,11 @@ class _DriverDatabase(Database):
             raise DatabaseError(
                 _server_line(error), sqlstate=getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
             ) from error
+        except UnicodeDecodeError as error:
+            raise DatabaseError(
+                f"The server's answer holds bytes that are not {error.encoding} (such as "
+                f"{error.object[error.start : error.end].hex()}): a file that it shows, or a name in it, holds them"
+            ) from error
 
     def rows(self, sql: str, parameters: t.Sequence[t.Any] = ()) -> list[dict[str, t.Any]]:
         return self._run(sql, parameters, True)
@@ -234,6 +240,11 @@ def connect(target: Target) -> Database:
     return database
 
 
+def _unfit(error: ValueError) -> DatabaseError:
+    """What libpq cannot be given, such as a NUL or half a letter; the error holds none of it."""
+    return DatabaseError(f"libpq cannot be given these options ({error})")
+
+
 def _open(target: Target) -> Database:
     if _DRIVER == "psycopg":
         try:
@@ -242,11 +253,15 @@ def _open(target: Target) -> Database:
             )
         except psycopg.Error as error:
             raise DatabaseError(_server_line(error), sqlstate=error.sqlstate) from error
+        except ValueError as error:
+            raise _unfit(error) from error
         return _DriverDatabase(connection, psycopg.Error, {})
     try:
         connection = psycopg2.connect(**target.arguments(replication=False))
     except psycopg2.Error as error:
         raise DatabaseError(_server_line(error), sqlstate=error.pgcode) from error
+    except ValueError as error:
+        raise _unfit(error) from error
     connection.autocommit = True
     return _DriverDatabase(connection, psycopg2.Error, {})
 
@@ -404,6 +419,8 @@ def _replication_session(target: Target) -> t.Any:
             return psycopg.connect(**target.arguments(replication=True), autocommit=True)
         except psycopg.Error as error:
             raise DatabaseError(_server_line(error), sqlstate=error.sqlstate) from error
+        except ValueError as error:
+            raise _unfit(error) from error
     try:
         return psycopg2.connect(
             connection_factory=psycopg2.extras.PhysicalReplicationConnection,
@@ -411,6 +428,8 @@ def _replication_session(target: Target) -> t.Any:
         )
     except psycopg2.Error as error:
         raise DatabaseError(_server_line(error), sqlstate=error.pgcode) from error
+    except ValueError as error:
+        raise _unfit(error) from error
 
 
 def _identity_from(session: t.Any) -> Identity:
@@ -421,11 +440,20 @@ def _identity_from(session: t.Any) -> Identity:
             values = [(answer.get_value(0, column) or b"").decode() for column in range(3)]
         except psycopg.Error as error:
             raise DatabaseError(_server_line(error), sqlstate=error.sqlstate) from error
-        return Identity(values[0], int(values[1]), values[2], session.info.server_version)
+        return _identity_of(values, session.info.server_version)
     try:
         with session.cursor() as cursor:
             cursor.execute("IDENTIFY_SYSTEM")
             row = cursor.fetchone()
     except psycopg2.Error as error:
         raise DatabaseError(_server_line(error), sqlstate=error.pgcode) from error
-    return Identity(str(row[0]), int(row[1]), str(row[2]), int(session.server_version))
+    return _identity_of([str(value) for value in row or ()], int(session.server_version))
+
+
+_IDENTITY = re.compile("[0-9]{1,20} [0-9]{1,10} [0-9A-F]{1,8}/[0-9A-F]{1,8}")
+
+
+def _identity_of(values: t.Sequence[str], version: int) -> Identity:
+    if not _IDENTITY.fullmatch(" ".join(values[:3])):
+        raise DatabaseError("The server does not say which cluster it is (IDENTIFY_SYSTEM), as PostgreSQL does")
+    return Identity(values[0], int(values[1]), values[2], version)

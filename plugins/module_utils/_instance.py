@@ -23,7 +23,9 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._configuratio
     FileChange,
     configuration_problem,
     hba_change,
+    hba_path,
     ident_change,
+    ident_path,
     include_change,
     judge_settings,
     overriding,
@@ -490,8 +492,7 @@ def _unread_files(host: Host, database: Database, values: t.Mapping[str, str]) -
     settings = settings_to_be(host, values)
     said = {name: setting.value for name, setting in settings.winners().items()}
     paths = {setting.path for setting in (*settings.files.settings, *settings.auto.settings)}
-    paths |= {said.get("hba_file") or host.instance.hba_file}
-    paths |= {said.get("ident_file") or f"{host.instance.config_directory}/pg_ident.conf"}
+    paths |= {hba_path(host, said), ident_path(host, said)}
     found = {path: host.files.stat(path) for path in sorted(paths)}
     return [path for path, seen in found.items() if seen is not None and seen.st_mtime > loaded]
 

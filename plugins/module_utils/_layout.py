@@ -127,11 +127,6 @@ class Instance:
         return f"{self.config_directory}/postgresql.conf"
 
     @property
-    def hba_file(self) -> str:
-        """pg_hba.conf, unless postgresql.conf names another."""
-        return f"{self.config_directory}/pg_hba.conf"
-
-    @property
     def settings_file(self) -> str:
         """The one file of settings that the collection owns."""
         folder = f"{self.config_directory}/conf.d" if self.layout == "debian" else self.config_directory

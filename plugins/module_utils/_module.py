@@ -60,4 +60,11 @@ def run_job(
             raise
         text = f"{error.filename}: {error.strerror} (for the account {options.os_user}). Correct that and run again."
         module.fail_json(**clean_result({"msg": text}))
+    except UnicodeError as error:
+        # Whatever it came from, it was not written by this collection. The error holds none of it.
+        text = (
+            f"A file or a server of this host holds bytes that are not text ({error}), so it is not understood. Look "
+            f"for them in the configuration of {options.os_user}'s server, and run again."
+        )
+        module.fail_json(**clean_result({"msg": text}))
     module.exit_json(**clean_result(result))

@@ -47,7 +47,9 @@ def parse_postmaster_pid(text: str) -> Postmaster | None:
     if not all(re.fullmatch("[0-9]{1,10}", lines[place]) for place in (0, 3)):
         return None
     started = int(lines[2]) if re.fullmatch("[0-9]{1,10}", lines[2]) else 0
-    return Postmaster(int(lines[0]), int(lines[3]), lines[4], lines[5], lines[7], started)
+    # What libpq could not be given is as good as nothing.
+    folder = lines[4] if lines[4].isprintable() else ""
+    return Postmaster(int(lines[0]), int(lines[3]), folder, lines[5], lines[7], started)
 
 
 def title_of(pid: int) -> str | None:

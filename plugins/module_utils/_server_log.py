@@ -11,6 +11,7 @@ import os
 import shutil
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.folders import FileRefused
 
 #: Enough to hold the last few attempts of a WAL receiver, which come every five seconds.
 LINES = 50
@@ -20,8 +21,8 @@ def recent_log(host: Host) -> list[str]:
     """The last lines of the instance's log, empty where none is found or may be read."""
     directory = host.instance.data_directory
     try:
-        named = host.files.read_text(f"{directory}/current_logfiles") or ""
-    except OSError:
+        named = (host.files.read_text(f"{directory}/current_logfiles") or "").replace("\0", "")
+    except (OSError, FileRefused):
         named = ""
     # Each line is a format and a path (manual, Error Reporting and Logging); stderr is the one for people.
     places = [line.split(" ", 1)[1] for line in sorted(named.splitlines(), reverse=True) if " " in line]

@@ -358,6 +358,60 @@ def test_a_trap_is_refused_or_passed_by(cluster: Cluster, roots: Roots, door: st
     assert ran.seconds < SECONDS
 
 
+#: What the account writes into a text that is read: bytes that no path and no number holds, and far too much of them.
+TEXTS = {
+    "a NUL": "x\0y",
+    "no UTF-8": "x\udcff\udcfey",
+    "control characters": "x\x1b]0;title\x07\r\x85y",
+    "a megabyte": "x" * (1 << 20),
+    "many folders": "x/" * 5000,
+    "detours": "../" * 20 + "root/canary",
+}
+#: Where such a text stands, from the data directory on, and what around it.
+WITH_TEXT = {
+    "an include": ("/postgresql.conf", "{before}\ninclude_if_exists = '{text}'\n"),
+    "an included folder": ("/postgresql.conf", "{before}\ninclude_dir = '{text}'\n"),
+    "hba_file": ("/postgresql.conf", "{before}\nhba_file = '{text}'\n"),
+    "a rule's file": ("/pg_hba.conf", "{before}\nlocal @{text} all peer\n"),
+    "the version": ("/PG_VERSION", "{text}\n"),
+    "the socket's folder": ("/postmaster.pid", "{lines[0]}\n{lines[1]}\n{lines[2]}\n{lines[3]}\n{text}\n"),
+    "the process": ("/postmaster.pid", "{text}\n{lines[1]}\n"),
+    "a claim": (".pgtandem-claim.json", '{{"target": "{text}", "timeline": 1, "system_identifier": "7"}}'),
+    "an alteration": ("/postgresql.auto.conf", "primary_conninfo = '{text}'\n"),
+    "the log": ("/current_logfiles", "stderr {text}\n"),
+}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(text, marks=() if text in ("a NUL", "no UTF-8") else pytest.mark.repetition("one way to files"))
+        for text in TEXTS
+    ],
+)
+@pytest.mark.parametrize("place", WITH_TEXT)
+@pytest.mark.parametrize("door", ["status", "instance"])
+def test_a_hostile_text_ends_in_a_message_or_in_nothing(
+    cluster: Cluster, roots: Roots, door: str, place: str, text: str
+) -> None:
+    suffix, pattern = WITH_TEXT[place]
+    path = Path(f"{cluster.data_directory}{suffix}")
+    before = path.read_text() if path.exists() else ""
+    before_roots = roots.seen()
+    words = pattern.format(before=before, text=TEXTS[text], lines=[*before.splitlines(), *[""] * 5])
+    path.write_text(words, encoding="utf-8", errors="surrogateescape")
+    own(path)
+    try:
+        ran = run(door, cluster)
+    finally:
+        # A server that is reloaded removes some itself.
+        path.unlink(missing_ok=True) if not before else path.write_text(before)
+    assert roots.seen() == before_roots
+    assert with_roots_ids(ran, cluster) == []
+    assert ran.ended_well(), ran.output[-3000:]
+    assert ran.seconds < SECONDS
+
+
 # --- while a module is at work ---
 
 

@@ -158,3 +158,32 @@ def test_what_one_look_cannot_prove_is_proved_in_full(spare: Site) -> None:
     assert paused.status != 0 and proof in paused.output and "replay is paused" in paused.flat, paused.output
     spare["pg2"].psql("SELECT pg_wal_replay_resume()")
     assert proof not in spare.settled().output
+
+
+def test_a_configuration_apart_from_the_data_is_made_and_read(make_site: MakeSite) -> None:
+    """Without hba_file a server looks into its data directory, wherever its postgresql.conf lies."""
+    site = make_site()
+    for name, group in (("pg1", "primary"), ("pg2", "standby")):
+        site.add(name, group, pgtandem_config_directory=str(site.folder / f"etc-{name}"))
+    site.converge()
+    site.settled()
+    for name in site.nodes:
+        folder = site.folder / f"etc-{name}"
+        assert site[name].setting("hba_file") == str(folder / "pg_hba.conf")
+        assert site[name].setting("config_file") == str(folder / "postgresql.conf")
+        assert "BEGIN pgtandem" in (folder / "pg_hba.conf").read_text()
+        assert not (site[name].data_directory / "pg_hba.conf").exists()
+        assert (folder / "pg_hba.conf").stat().st_mode & 0o777 == 0o600
+    # As somebody else may have laid it out: nothing says where the rules are.
+    main = site.folder / "etc-pg1" / "postgresql.conf"
+    main.write_text("".join(line for line in main.open() if not line.startswith("hba_file")))
+    rules = site["pg1"].data_directory / "pg_hba.conf"
+    shutil.copy(site.folder / "etc-pg1" / "pg_hba.conf", rules)
+    if site["pg1"].superuser != "root":
+        shutil.chown(rules, server_account())
+    rule = {"database": "postgres", "user": "monitor", "address": "127.0.0.1/32", "method": "scram-sha-256"}
+    site.converge(pg1={"pgtandem_hba_rules": [rule]})
+    assert "monitor" in rules.read_text() and "monitor" not in (site.folder / "etc-pg1" / "pg_hba.conf").read_text()
+    main.write_text(main.read_text() + "hba_file = 'pg_hba.conf'\n")
+    refused = site.run()
+    assert refused.status != 0 and "hba_file" in refused.flat and "absolute" in refused.flat, refused.output

@@ -59,6 +59,12 @@ _SCRATCH_PLACES = ("/tmp", "/var/tmp")  # noqa: S108
 _DENIED = PermissionError(errno.EACCES, "Permission denied")
 
 
+def _require_absolute(path: str) -> None:
+    """What lies above a relative path has no end."""
+    if not path.startswith("/"):
+        raise FileRefused(f"{path!r} is not an absolute path, so no folder is made there.")
+
+
 def _shown_kind(mode: int) -> str:
     return _KINDS.get(stat.S_IFMT(mode), "something else")
 
@@ -140,9 +146,19 @@ class Files:
             return None
         return "nobody" if self.identity() is NOBODY else self.owner
 
-    def acting(self) -> acting_as:
+    @contextlib.contextmanager
+    def acting(self) -> t.Iterator[None]:
         """A section with the account's ids. No import in it, and no program."""
-        return acting_as(self.identity())
+        with acting_as(self.identity()):
+            try:
+                yield
+            except ValueError as error:
+                if "embedded null" not in str(error):
+                    raise
+                raise FileRefused(
+                    f"A file of {self.owner or 'this account'} names a path with a NUL byte in it, which nothing can "
+                    "have. Look for it in the server's configuration."
+                ) from None
 
     def _owner_ids(self) -> tuple[int, int] | None:
         """Whom something that root makes is given to."""
@@ -298,6 +314,7 @@ class Files:
 
     def may_make(self, path: str) -> bool:
         """Whether a folder that is not there can be made: by the account, or by root in a place of its own."""
+        _require_absolute(path)
         while not self.is_folder(os.path.dirname(path)):
             path = os.path.dirname(path)
         return self._may_change(path, self._roots_folder)
@@ -372,6 +389,7 @@ class Files:
 
     def make_folder(self, path: str, *, mode: int) -> None:
         """Make a folder, and what is missing above it: those become the account's too, open for others to pass."""
+        _require_absolute(path)
         missing = []
         parent = os.path.dirname(path)
         while parent != "/" and not self.is_folder(parent):

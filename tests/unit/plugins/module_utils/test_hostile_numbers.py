@@ -13,6 +13,7 @@ import time
 import typing as t
 
 import pytest
+from ansible_collections.pgtandem.replication.plugins.module_utils._database import _identity_of
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import milliseconds, whole_number
 from ansible_collections.pgtandem.replication.plugins.module_utils._processes import parse_postmaster_pid
@@ -52,3 +53,9 @@ def test_a_verifier_does_not_hold_a_run_up() -> None:
     assert not password_fits(password="x", role="r", verifier=f"SCRAM-SHA-256$2147483647:{KEY}${KEY}:{KEY}")
     assert not password_fits(password="x", role="r", verifier=f"SCRAM-SHA-256$4096:A${KEY}:{KEY}")
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("answer", [(), ("7",), ("x", "1", "0/1"), ("7", "\u00b2", "0/1"), ("7", "1", "here")])
+def test_what_does_not_say_which_cluster_it_is_is_refused(answer: tuple[str, ...]) -> None:
+    with pytest.raises(ReplicationError):
+        _identity_of(answer, 150000)
