@@ -15,17 +15,24 @@ import copy
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, Problem, leads, state_of
+from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import latest_lsn
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import (
+    Node,
+    Problem,
+    leads,
+    state_of,
+    system_of,
+)
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import Asked, as_standby
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._timelines import reached
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import settle
 
 
-def as_primary(node: Node) -> Node:
-    """A standby as it will be after its promotion."""
+def as_primary(node: Node, position: str | None = None) -> Node:
+    """A standby as it will be after its promotion, at a later position than it was read at where that is known."""
     node = copy.deepcopy(node)
     status = node["status"]
-    position = reached(status) or "0/1"
+    position = latest_lsn(position, reached(status)) or "0/1"
     if status["timeline"] is not None and status["timeline_history"] is not None:
         status["timeline_history"].append({"timeline": status["timeline"], "lsn": position, "reason": ""})
         status["timeline"] += 1
@@ -35,10 +42,25 @@ def as_primary(node: Node) -> Node:
     return node
 
 
-def _as_left(node: Node, target: str, back: t.Container[str]) -> Node:
+def _last_position(nodes: t.Iterable[Node], target: str) -> str | None:
+    """How far any host was on the target's timeline. Hosts are read one after the other, while the primary writes."""
+    seen = {node["name"]: node for node in nodes if node["status"]}
+    if target not in seen:
+        return None
+    timeline, system = seen[target]["status"]["timeline"], system_of(seen[target])
+    return latest_lsn(
+        *(
+            reached(node["status"])
+            for node in seen.values()
+            if node["status"]["timeline"] == timeline and system_of(node) == system
+        )
+    )
+
+
+def _as_left(node: Node, target: str, back: t.Container[str], position: str | None) -> Node:
     """A host when the target is the primary."""
     if node["name"] == target:
-        node = node if leads(node) else as_primary(node)
+        node = node if leads(node) else as_primary(node, position)
     elif node["status"] and state_of(node) in ("primary", "standby") and node["name"] in back:
         node = as_standby(node)
     return dict(node, on_role_change="follow")
@@ -51,10 +73,16 @@ def problems_after(
     *,
     passwords: t.Mapping[str, str] | None = None,
     dead: t.Collection[str] = (),
+    gets_all: bool = False,
     more: t.Sequence[Problem] = (),
 ) -> list[Problem]:
-    """What will stop the end of a change of roles of one cluster, after which C(back) follow the target or wait to."""
-    future = [_as_left(node, target, back) for node in nodes]
+    """What will stop the end of a change of roles of one cluster, after which C(back) follow the target or wait to.
+
+    C(gets_all): the target is promoted only once it has all WAL of the primary, so it leaves the timeline behind
+    everything that any host was read with.
+    """
+    position = _last_position(nodes, target) if gets_all else None
+    future = [_as_left(node, target, back, position) for node in nodes]
     try:
         settle(future, passwords, asked=Asked(dead=frozenset(dead)), more=more)
     except ReplicationError as error:

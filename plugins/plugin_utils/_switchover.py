@@ -165,7 +165,7 @@ def _against_the_rest(
 ) -> list[Problem]:
     """What would stop the run after the roles were swapped."""
     said = {(problem.id, problem.hosts) for problem in known}
-    found = problems_after(members, target, back, passwords=passwords, more=more)
+    found = problems_after(members, target, back, passwords=passwords, gets_all=True, more=more)
     return [problem for problem in found if (problem.id, problem.hosts) not in said]
 
 

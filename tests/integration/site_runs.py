@@ -307,17 +307,23 @@ class Site:
         assert set(run.changed.values()) == {0}, run.output
         return run
 
-    def refused(self, *words: str, arguments: t.Sequence[str] = (), **overrides: dict[str, t.Any]) -> Run:
-        """A run that stops with each of these words in its output, having changed nothing."""
+    def refused(
+        self, *words: str, arguments: t.Sequence[str] = (), check: bool = True, **overrides: dict[str, t.Any]
+    ) -> Run:
+        """A run that stops with each of these words in its output, having changed nothing: in check mode first."""
         before = self.fingerprint()
-        run = self.run(*arguments, **overrides)
-        assert run.status != 0, run.output
-        missing = [word for word in words if word not in run.flat]
-        assert not missing, f"{missing} not in:\n{run.output}"
-        assert self.fingerprint() == before
-        assert set(run.changed.values()) <= {0}, run.output
-        STOPPED.update(run.stops)
-        return run
+        runs = []
+        for mode in (["--check"], []) if check and "--check" not in arguments else ([],):
+            run = self.run(*arguments, *mode, **overrides)
+            assert run.status != 0, run.output
+            missing = [word for word in words if word not in run.flat]
+            assert not missing, f"{missing} not in:\n{run.output}"
+            assert self.fingerprint() == before
+            assert set(run.changed.values()) <= {0}, run.output
+            runs.append(run)
+        # What only one of the two was stopped for counts for neither.
+        STOPPED.update(set.intersection(*(run.stops for run in runs)))
+        return runs[-1]
 
     def fingerprint(self) -> dict[str, str]:
         """Everything that a run must not change when it refuses: of a running server's directory its files' names at

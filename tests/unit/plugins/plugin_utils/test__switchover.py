@@ -57,6 +57,15 @@ def test_a_switch() -> None:
     assert plan.steps[0] == "pg2 waits for the shutdown of pg1 and gets the slots pg1, pg3"
 
 
+@pytest.mark.parametrize("ahead", ["pg1", "pg3"])
+def test_a_host_that_was_read_later_is_not_diverged(ahead: str) -> None:
+    """Clients write while the hosts are read, and the target gets all of it before its promotion."""
+    nodes = trio()
+    status = next(node["status"] for node in nodes if node["name"] == ahead)
+    status["positions"] = {name: lsn and "0/9000000" for name, lsn in status["positions"].items()}
+    assert plan_switchover(nodes, "pg2", limits=Limits(lag_bytes=1 << 40)).problems == ()
+
+
 def test_back_to_the_inventory() -> None:
     nodes = [
         standby("pg1", "pg2", group="primary"),
