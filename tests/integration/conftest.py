@@ -316,8 +316,14 @@ def run_tasks(tasks: t.Sequence[Task]) -> Results:
             ]
         playbook.write_text("\n".join(lines) + "\n", encoding="utf-8")
         python = session_cache.forking_python()
+        variables = {
+            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+            **session_cache.environment("record_results"),
+            "ANSIBLE_NOCOLOR": "1",
+        }
         done = subprocess.run(
             [
+                session_cache.forking_controller(variables),
                 str(Path(sys.executable).with_name("ansible-playbook")),
                 "-vvv",
                 "-i",
@@ -334,11 +340,8 @@ def run_tasks(tasks: t.Sequence[Task]) -> Results:
             stdin=subprocess.DEVNULL,
             cwd=folder,
             env={
-                **os.environ,
-                "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
-                **session_cache.environment("record_results"),
-                "ANSIBLE_NOCOLOR": "1",
-                "ANSIBLE_HOME": folder,
+                **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
+                **variables,
                 "ANSIBLE_REMOTE_TMP": f"{folder}/remote",
                 "RECORD_RESULTS": str(record),
                 "LC_ALL": "C.UTF-8",

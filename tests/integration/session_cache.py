@@ -50,27 +50,47 @@ def environment(*callbacks: str) -> dict[str, str]:
     }
 
 
-@functools.lru_cache(maxsize=None)
-def forking_python() -> str:
-    """An interpreter for modules that has Ansible's part of them loaded already: python_start/fork_server.py.
-
-    What a test kills, interrupts or watches has to run with the real one, and so has Mitogen.
-    """
-    if "PGTANDEM_TEST_PYTHON" in os.environ:
-        return os.environ["PGTANDEM_TEST_PYTHON"]
+def _fork_server(kind: str, variables: t.Mapping[str, str]) -> str:
+    """Start python_start/fork_server.py; returns the program that has it fork."""
     folder = Path(tempfile.mkdtemp(prefix="python-", dir=os.environ[_VARIABLE]))
     program = Path(__file__).with_name("python_start") / "fork_server.py"
     server = subprocess.Popen(
-        [sys.executable, program, folder / "socket", folder / "python"],
+        [sys.executable, program, kind, folder / "socket", folder / "python"],
         stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
         cwd="/",
-        env={**os.environ, **environment(), "LC_ALL": "C.UTF-8"},
+        env={
+            **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
+            **variables,
+            "LC_ALL": "C.UTF-8",
+        },
     )
     _SERVERS.append(server)
     while not (folder / "python").exists():
         assert server.poll() is None, "fork_server.py ended"
         time.sleep(0.05)
     return str(folder / "python")
+
+
+@functools.lru_cache(maxsize=None)
+def forking_python() -> str:
+    """An interpreter for modules that has Ansible's part of them loaded already.
+
+    What a test kills, interrupts or watches has to run with the real one, and so has Mitogen.
+    """
+    return os.environ.get("PGTANDEM_TEST_PYTHON") or _fork_server("module", environment())
+
+
+@functools.lru_cache(maxsize=None)
+def _forking_controller(variables: frozenset[tuple[str, str]]) -> str:
+    return _fork_server("controller", dict(variables))
+
+
+def forking_controller(variables: t.Mapping[str, str]) -> str:
+    """An interpreter for ansible-playbook that has Ansible loaded already, configured by these variables."""
+    return _forking_controller(
+        frozenset(item for item in variables.items() if item[0].startswith(("ANSIBLE_", "PYTHON", _VARIABLE)))
+    )
 
 
 def once(name: str, make: t.Callable[[Path], None]) -> Path:

@@ -262,15 +262,24 @@ class Site:
             },
         }
 
+    @property
+    def _has_own_configuration(self) -> bool:
+        """Whether Ansible or Python starts otherwise than in most tests."""
+        own = any(name.startswith(("ANSIBLE_", "PYTHON", "LANG", "LC_")) for name in self.environment)
+        return own or (self.private / "ansible.cfg").exists()
+
     def run(self, *arguments: str, **overrides: dict[str, t.Any]) -> Run:
         """Run site.yml to its end."""
         python = self.python
         if not self.watched and "mitogen" not in self.environment.get("ANSIBLE_STRATEGY", ""):
             self.python = session_cache.forking_python()
         try:
-            done = subprocess.run(**self.command(*arguments, **overrides), check=False)
+            command = self.command(*arguments, **overrides)
         finally:
             self.python = python
+        if not self.watched and not self._has_own_configuration:
+            command["args"].insert(0, session_cache.forking_controller(command["env"]))
+        done = subprocess.run(**command, check=False)
         assert "Traceback" not in done.stdout, done.stdout
         left = sorted(os.listdir(self.temporary))
         assert left == [], f"left in the folder for temporary files: {left}"

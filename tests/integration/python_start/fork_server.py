@@ -1,11 +1,13 @@
 # Copyright (c) 2026, the pgtandem authors
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A Python that has Ansible's own part of every module loaded, and forks for each: fork_server.py SOCKET LAUNCHER.
+"""A Python that has Ansible loaded already and forks for each run: fork_server.py module|controller SOCKET LAUNCHER.
 
-LAUNCHER takes the place of ansible_python_interpreter. It hands its files, folder, variables and words over, and ends
-as the process does that runs the module; where it is killed, so is that. The collection's part of a module comes out of
-the module's archive as ever. The server ends with whoever holds its standard input.
+LAUNCHER takes the place of a Python: of ansible_python_interpreter for modules, of the one that runs ansible-playbook
+for controllers. It hands its files, folder, variables and words over, and ends as the process does that was forked;
+where it is killed, so is that. The collection's part is loaded by each run as ever. A controller's variables
+ANSIBLE_* have to be those of its server, which reads the configuration once. The server ends with whoever holds its
+standard input.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import gc
 import importlib
 import io
 import json
+import multiprocessing.util
 import os
 import select
 import signal
@@ -25,13 +28,28 @@ import tempfile
 import traceback
 import types
 
-PRELOADED = (
-    "ansible.module_utils.basic",
-    "ansible.module_utils.common.json",
-    "ansible.module_utils._internal._ansiballz._loader",
-    "psycopg2.extras",
-    "base64", "concurrent.futures", "ipaddress", "runpy", "ssl", "urllib.request", "zipfile",
-)  # fmt: skip
+PRELOADED = {
+    "module": (
+        "ansible.module_utils.basic",
+        "ansible.module_utils.common.json",
+        "ansible.module_utils._internal._ansiballz._loader",
+        "psycopg2.extras",
+        "base64", "concurrent.futures", "ipaddress", "runpy", "ssl", "urllib.request", "zipfile",
+    ),
+    "controller": (
+        "ansible.cli.playbook",
+        *(f"ansible.plugins.action.{name}" for name in ("add_host", "assert", "debug", "fail", "gather_facts")),
+        *(f"ansible.plugins.action.{name}" for name in ("group_by", "include_vars", "normal", "set_fact")),
+        "ansible.plugins.action.validate_argument_spec",
+        "ansible.plugins.callback.default", "ansible.plugins.connection.local", "ansible.plugins.shell.sh",
+        "ansible.plugins.strategy.linear", "ansible.plugins.become.sudo", "ansible.plugins.lookup.config",
+        *(f"ansible.plugins.filter.{name}" for name in ("core", "encryption", "mathstuff", "urls", "urlsplit")),
+        *(f"ansible.plugins.test.{name}" for name in ("core", "files", "mathstuff", "uri")),
+        *(f"ansible.plugins.inventory.{name}" for name in ("auto", "host_list", "ini", "script", "toml", "yaml")),
+        "ansible.plugins.vars.host_group_vars",
+        "csv", "fractions", "ipaddress", "ssl", "urllib.request", "zipfile", "zoneinfo",
+    ),
+}  # fmt: skip
 
 LAUNCHER = """\
 #!{python} -ISE
@@ -60,6 +78,14 @@ def read(client: socket.socket) -> tuple[list[int], tuple[list[str], dict[str, s
     return list(files), json.loads(text)
 
 
+def renew_controller() -> None:
+    """What a controller makes when it starts, for this one process."""
+    from ansible import constants
+
+    atexit.register(multiprocessing.util._exit_function)
+    constants.DEFAULT_LOCAL_TMP = constants.config.get_config_value("DEFAULT_LOCAL_TMP")
+
+
 def run(files: list[int], words: list[str], variables: dict[str, str], mask: int) -> int:
     """Be the interpreter that was asked for."""
     for number, file in enumerate(files[:3]):
@@ -80,6 +106,8 @@ def run(files: list[int], words: list[str], variables: dict[str, str], mask: int
     sys.modules["__main__"] = main
     status = 0
     try:
+        if "ansible.constants" in sys.modules:
+            renew_controller()
         with open(words[0], "rb") if words else open(0, "rb", closefd=False) as stream:
             source = stream.read()
         exec(compile(source, words[0] if words else "<stdin>", "exec", dont_inherit=True), main.__dict__)
@@ -116,9 +144,11 @@ def attend(client: socket.socket) -> None:
     client.sendall(bytes([code if code >= 0 else 128 - code]))
 
 
-def serve(path: str, launcher: str) -> None:
-    for name in PRELOADED:
+def serve(kind: str, path: str, launcher: str) -> None:
+    for name in PRELOADED[kind]:
         importlib.import_module(name)
+    # What they would do when this process ends is not for those to do that it forks.
+    atexit._run_exitfuncs()
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
