@@ -59,7 +59,13 @@ def node_of(fate: Fate, name: str) -> Node:
 # --- the run is killed half-way -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("victim", ["controller", "module", "host"])
+MODULE = pytest.param(
+    "module",
+    marks=pytest.mark.repetition("test_basebackup.py kills what copies; a host's end is its module's"),
+)
+
+
+@pytest.mark.parametrize("victim", ["controller", MODULE, "host"])
 def test_a_run_is_killed_in_every_phase(bare: Fate, victim: str) -> None:
     """One cluster comes to be by runs that are killed one after the other, each a little later than the last.
 
