@@ -49,7 +49,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._data_directo
     classify,
     describe,
 )
-from ansible_collections.pgtandem.replication.plugins.module_utils._database import Database
+from ansible_collections.pgtandem.replication.plugins.module_utils._database import Database, Target, identify_system
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import (
     CANNOT_CONNECT_NOW,
     DatabaseError,
@@ -59,6 +59,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._hba import H
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import alone
 from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import parse_lsn
+from ansible_collections.pgtandem.replication.plugins.module_utils._next_start import same_value
 from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import (
     Needs,
     compose,
@@ -243,6 +244,48 @@ def _await_lower_floors(
             names = sorted({*high, *lower})
             return Unreplayed(names, {name: written[name] for name in names if written[name] > wanted[name]})
         time.sleep(0.2)
+
+
+def _refuse_another_system(host: Host, request: InstanceRequest, evidence: DirectoryEvidence) -> None:
+    """Before a standby is sent to another address: the server there has to be of its system.
+
+    One that does not answer yet is judged when the standby follows it.
+    """
+    upstream, control = request.upstream, evidence.control
+    if (
+        upstream is None
+        or request.only_parameters
+        or control is None
+        or not _is_sent_elsewhere(host, request, upstream)
+    ):
+        return
+    try:
+        found = identify_system(
+            Target(
+                host=upstream.host,
+                port=upstream.port,
+                user=upstream.user,
+                password=request.replication_password,
+                options=dict(upstream.options),
+            )
+        )
+    except DatabaseError:
+        return
+    if found.system_identifier != control.system_identifier:
+        raise ReplicationError(
+            f"{upstream.host}:{upstream.port} is of system {found.system_identifier}, and the standby in "
+            f"{host.instance.data_directory} is of {control.system_identifier}: the address leads to another server. "
+            "Nothing was written. Correct pgtandem_address or pgtandem_port of the host that it is to follow."
+        )
+
+
+def _is_sent_elsewhere(host: Host, request: InstanceRequest, upstream: Upstream) -> bool:
+    """Whether what a standby's file says of its connection is about to change."""
+    if not supports(host.instance.version, "standby_signal"):
+        return _recovery_change(host, request, upstream).needed
+    path = host.instance.settings_file
+    kept = last_values(parse_lines(host.files.read_text(path) or "", path)).get("primary_conninfo")
+    return kept is None or kept.value != conninfo_of(host, upstream)
 
 
 def _connects_anew(host: Host, request: InstanceRequest) -> bool:
@@ -497,19 +540,20 @@ def _unread_files(host: Host, database: Database, values: t.Mapping[str, str]) -
     return [path for path, seen in found.items() if seen is not None and seen.st_mtime > loaded]
 
 
-def _running_values(database: Database) -> dict[str, str]:
+def _running_values(database: Database) -> list[dict[str, t.Any]]:
     """What the server runs with of the parameters that a restart would change."""
     if not supports(database.version, "pending_restart"):
-        return {}
-    rows = database.rows("SELECT name, current_setting(name) AS value FROM pg_settings WHERE pending_restart")
-    return {row["name"]: row["value"] for row in rows}
+        return []
+    return database.rows(
+        "SELECT name, setting, unit, boot_val, current_setting(name) AS shown FROM pg_settings WHERE pending_restart"
+    )
 
 
 def _restart(
     host: Host,
     service: Service,
     changes: t.Sequence[FileChange],
-    running: t.Mapping[str, str],
+    running: t.Sequence[t.Mapping[str, t.Any]],
     waits: t.Sequence[str],
 ) -> None:
     """Restart; a server that does not come up gets back what it ran with, and is started with that."""
@@ -541,8 +585,25 @@ def _restart(
         ) from error
 
 
-def _put_back(host: Host, changes: t.Sequence[FileChange], running: t.Mapping[str, str]) -> None:
-    """The files as they were, and in ours what the server ran with: they may have held what no start had judged."""
+def values_to_add(files: t.Mapping[str, str], running: t.Iterable[t.Mapping[str, t.Any]]) -> dict[str, str]:
+    """What a server ran with and would not get from these files: another hand has edited them since its start.
+
+    >>> values_to_add({}, [{"name": "jit", "setting": "off", "unit": None, "boot_val": "on", "shown": "off"}])
+    {'jit': 'off'}
+    """
+    return {
+        row["name"]: row["shown"]
+        for row in running
+        if not (
+            same_value(files[row["name"]], setting=row["setting"], unit=row["unit"], shown=row["shown"])
+            if row["name"] in files
+            else row["setting"] == (row["boot_val"] or "")
+        )
+    }
+
+
+def _put_back(host: Host, changes: t.Sequence[FileChange], running: t.Sequence[t.Mapping[str, t.Any]]) -> None:
+    """The files as they were, and in ours what the server ran with where they do not have that."""
     path = host.instance.settings_file
     before = host.files.read_text(path)
     for change in reversed(changes):
@@ -553,7 +614,12 @@ def _put_back(host: Host, changes: t.Sequence[FileChange], running: t.Mapping[st
         else:
             host.files.write_text(change.path, change.before, mode=change.mode)
     values = {setting.name: setting.value for setting in parse_lines(before or "", path)}
-    host.files.write_text(path, render_settings({**values, **running}, SETTINGS_HEADER), mode=0o640)
+    more = values_to_add(
+        {name: setting.value for name, setting in settings_to_be(host, values).winners().items()}, running
+    )
+    if more or before is None:
+        before = render_settings({**values, **more}, SETTINGS_HEADER)
+    host.files.write_text(path, before, mode=0o640)
 
 
 def _configure_running(
@@ -573,7 +639,7 @@ def _configure_running(
             f"The server of {host.instance.data_directory} is still starting up (it replays WAL). Run again later."
         )
     restart_names: list[str]
-    running: dict[str, str] = {}
+    running: list[dict[str, t.Any]] = []
     ours = next((change for change in changes if change.path == host.instance.settings_file), None)
     with database:
         own = _ours(host, ours, values)
@@ -695,6 +761,7 @@ def ensure_instance(host: Host, request: InstanceRequest, *, check_mode: bool) -
         report.actions.append(f"create, configure and start the instance in {host.instance.data_directory}")
         return _result(host, evidence), report
     _check_installed(host)
+    _refuse_another_system(host, request, evidence)
     asked, unreplayed, afterwards = request, None, False
     if not check_mode:
         unreplayed = _await_lower_floors(host, asked, user, seconds=0)

@@ -372,8 +372,9 @@ def preflight(host: Host, request: BaseBackupRequest, *, again: bool = False, sl
     """
     # A copy that cannot be started would only be in the way.
     require_free_port(host)
-    _check_upstream(request, again=again, slot=slot)
+    # Check mode goes on without a slot, and must not where this is another server.
     upstream = _login(request)
+    _check_upstream(request, again=again, slot=slot)
     _ask_for_slot(request, upstream)
     client = _check_versions(host, request, upstream)
     places = places_of(request, host.instance.data_directory)
