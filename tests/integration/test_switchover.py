@@ -66,6 +66,7 @@ def test_there_and_back(three: Site) -> None:
         old = primary_of(three)
         check = switch(three, target, "--check", "--diff")
         assert check.status == 0 and primary_of(three) == old, check.output
+        assert "ERROR" not in check.output and not any(check.failed.values()), check.output
         assert f"{target} waits for the shutdown of {old}" in check.flat
         run = switch(three, target)
         assert run.status == 0, run.output
