@@ -69,6 +69,7 @@ def test_an_old_primary_that_was_stopped_in_order_just_follows(spare: Site) -> N
     follow(spare)
 
 
+@pytest.mark.stops("rejoin-running")
 def test_an_old_primary_that_went_on_is_rewound(spare: Site) -> None:
     both_wrote(spare)
     spare["pg1"].write("postgresql.conf", "work_mem = '7MB'\n", append=True)
@@ -220,6 +221,7 @@ def test_a_file_of_the_servers_own_that_cannot_be_written_is_named(spare: Site) 
     assert words_on(spare, "pg1") == "before pg2"
 
 
+@pytest.mark.stops("inventory-reseed", "reseed-primary", "inventory-unknown-host")
 def test_reseeding_takes_the_cheapest_way_and_keeps_the_old_directory_until_the_proof(spare: Site) -> None:
     spare["pg1"].psql("CREATE TABLE seen (word text); INSERT INTO seen VALUES ('before')")
     for wrong, words in (
@@ -306,6 +308,7 @@ def test_a_second_primary_that_runs_is_copied_anew_where_both_were_asked(spare: 
     assert not list(spare.folder.glob("*.pgtandem-*"))
 
 
+@pytest.mark.stops("wal-gone")
 def test_a_standby_whose_slot_is_lost_is_copied_anew_while_it_asks_on_and_on(spare: Site) -> None:
     """From 16 on a standby that asks for WAL which is gone says how far it is, and takes the slot back to that."""
     spare.variables["parameters"] = {
@@ -319,6 +322,7 @@ def test_a_standby_whose_slot_is_lost_is_copied_anew_while_it_asks_on_and_on(spa
     spare.converge()
     slot = spare.lose_slot()
     primary = spare["pg1"]
+    refused(spare, "pg2 cannot catch up with pg1", arguments=("-e", "pgtandem_target=pg2"))
     spare["pg2"].start()
     # In one moment out of ten its WAL receiver says that it streams, and then nothing would be found wrong.
     spare.converge("-e", "pgtandem_reseed=pg2", "-e", "pgtandem_reseed_mode=copy")
