@@ -27,8 +27,9 @@ from .runs import ROOT, Stop, clear_earlier, own_children
 from .scenarios import reasons_in
 
 LOGS = ROOT / ".cache" / "stages"
-#: What keeps a processor busy and has no eye on the clock comes first; then servers and hosts side by side.
-CHECKS = ("ansible-lint", "types", "unit", "docs", "sanity", "ruff", "yamllint", "shellcheck", "licence", "changelog")
+#: What keeps a processor busy and has no eye on the clock comes first, the longest before the others; then servers and
+#: hosts side by side.
+CHECKS = ("sanity", "unit", "ansible-lint", "docs", "types", "licence", "changelog", "yamllint", "ruff", "shellcheck")
 SERVERS = ("molecule", "integration")
 EVERYTHING = ("galaxy", "controllers")
 #: nox's name where it is another one.
