@@ -26,7 +26,11 @@ class Answer(t.Protocol):
 
 #: The first whose words are in the message counts.
 _LOGIN_ADVICE = (
-    ("password authentication failed", "Check pgtandem_replication_user and pgtandem_replication_password."),
+    (
+        "password authentication failed",
+        "Check pgtandem_replication_user and pgtandem_replication_password, and that the password has not expired "
+        "(VALID UNTIL).",
+    ),
     ("no password supplied", "Set pgtandem_replication_password."),
     (
         "authentication method requirement",

@@ -279,7 +279,7 @@ def _warnings(name: str, after: RoleState, *, made: bool) -> tuple[str, ...]:
     if after.expired:
         found.append(
             f"The validity of the role {name!r} ended at {after.valid_until}: its password is no longer accepted. "
-            "Set valid_until."
+            "Set valid_until of pg_replication_role, or ALTER ROLE ... VALID UNTIL 'infinity'."
         )
     return tuple(found)
 

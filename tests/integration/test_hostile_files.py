@@ -10,6 +10,7 @@ can write, and each of them in turn becomes every kind of trap.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import importlib
 import io
@@ -32,6 +33,7 @@ from pathlib import Path
 import pytest
 import session_cache
 from ansible.module_utils import basic
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.identity import become, identity_of
 from conftest import Cluster, MakeCluster, MakeFolder, server_account
 from ports import free_port
 from site_runs import wait_until
@@ -110,8 +112,8 @@ def _listen(log: int, also: Hear | None = None) -> None:
     sys.addaudithook(hear)
 
 
-def run_door(name: str, arguments: dict[str, t.Any], also: Hear | None = None) -> Ran:
-    """Run a module as root in a process of its own."""
+def run_door(name: str, arguments: dict[str, t.Any], also: Hear | None = None, *, as_account: bool = False) -> Ran:
+    """Run a module as root in a process of its own, or as PostgreSQL's account (become_user: postgres)."""
     module = importlib.import_module(f"{MODULES}.{name}")
     with tempfile.TemporaryDirectory(prefix="pgt-door-") as folder:
         output, log = Path(folder, "output"), Path(folder, "log")
@@ -121,6 +123,7 @@ def run_door(name: str, arguments: dict[str, t.Any], also: Hear | None = None) -
             status = 0
             try:
                 os.setsid()
+                os.chdir("/")
                 out = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
                 os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
                 os.dup2(out, 1)
@@ -129,7 +132,13 @@ def run_door(name: str, arguments: dict[str, t.Any], also: Hear | None = None) -
                 basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
                 basic._ANSIBLE_PROFILE = "legacy"
                 signal.alarm(SECONDS)
-                _listen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), also)
+                heard_in = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+                if as_account:
+                    # The account may not be able to read this Python's own folder.
+                    for encoding in ("ascii", "idna", "latin-1"):
+                        codecs.lookup(encoding)
+                    become(identity_of(server_account()))
+                _listen(heard_in, also)
                 module.main()
             except SystemExit:
                 pass
@@ -310,9 +319,9 @@ PATHS: dict[str, tuple[str, ...]] = {
 MOMENTARY = (".away", "-incoming", "/.")
 
 
-def run(door: str, cluster: Cluster) -> Ran:
+def run(door: str, cluster: Cluster, *, as_account: bool = False) -> Ran:
     name, arguments = DOORS[door]
-    return run_door(name, arguments(cluster))
+    return run_door(name, arguments(cluster), as_account=as_account)
 
 
 def touched(ran: Ran, cluster: Cluster) -> set[str]:
@@ -354,6 +363,28 @@ def test_a_trap_is_refused_or_passed_by(cluster: Cluster, roots: Roots, door: st
     assert roots.seen() == before
     assert CANARY not in ran.output
     assert with_roots_ids(ran, cluster) == []
+    assert ran.ended_well(), ran.output
+    assert ran.seconds < SECONDS
+
+
+#: By the same way to files, so that the traps take turns, a path after the other.
+_AS_ACCOUNT = [
+    pytest.param(door, path, trap, marks=() if place == turn % 8 else pytest.mark.repetition("one way to files"))
+    for turn, (door, path) in enumerate((door, path) for door, paths in PATHS.items() for path in paths)
+    for place, trap in enumerate(TRAPS)
+]
+
+
+@pytest.mark.parametrize(("door", "path", "trap"), _AS_ACCOUNT)
+def test_a_run_that_is_the_account_itself_ends_as_well(
+    cluster: Cluster, roots: Roots, door: str, path: str, trap: str
+) -> None:
+    """C(become_user) is the account, and root has no part in it."""
+    before = roots.seen()
+    with trapped(Path(f"{cluster.data_directory}{path}"), trap, roots):
+        ran = run(door, cluster, as_account=True)
+    assert roots.seen() == before
+    assert CANARY not in ran.output
     assert ran.ended_well(), ran.output
     assert ran.seconds < SECONDS
 
@@ -746,3 +777,112 @@ def test_a_forged_state_of_a_rewind_moves_nothing(scenes: Scenes, roots: Roots, 
     assert roots.seen() == before
     assert with_roots_ids(ran, scene.cluster) == []
     assert ran.ended_well(), ran.output
+
+
+#: What the hook hears before the copy is made, and before it takes its name.
+_OF_A_COPY = {"made": "open", "named": "os.rename"}
+
+
+@pytest.mark.parametrize(
+    "trap", ["a link to a file of root's", "a dangling link into root's folder", "a pipe", "a folder"]
+)
+@pytest.mark.parametrize("moment", _OF_A_COPY)
+@pytest.mark.parametrize("turn", [1, 2], ids=["put away", "brought back"])
+def test_a_copy_is_exchanged_while_a_rewind_keeps_it(
+    scenes: Scenes, roots: Roots, moment: str, trap: str, turn: int
+) -> None:
+    """The copy of postgresql.conf, on its way out of the data directory, and on its way back."""
+    scene = scenes.rewind
+    scene.put_up()
+    before = roots.seen()
+    met = 0
+
+    def exchange(event: str, paths: list[str]) -> None:
+        nonlocal met
+        name = "postgresql.conf.pgtandem-copy"
+        if event != _OF_A_COPY[moment] or os.path.basename(paths[0]) != name:
+            return
+        met += 1
+        if met == turn:
+            path = Path(paths[0])
+            path.unlink(missing_ok=True)
+            TRAPS[trap](path, roots)
+
+    ran = run_door("pg_rewind", scene.arguments, exchange)
+    scene.end()
+    assert roots.seen() == before
+    assert CANARY not in ran.output
+    assert with_roots_ids(ran, scene.cluster) == []
+    assert ran.ended_well(), ran.output
+    assert ran.seconds < SECONDS
+    kept = [path for path in scene.cluster.folder.glob("data*/**/*") if path.is_file() and not path.is_symlink()]
+    assert not [path for path in kept if CANARY.encode() in path.read_bytes()]
+
+
+class Stopped(t.NamedTuple):
+    """A server that does not run, which is why its log is read."""
+
+    cluster: Cluster
+
+    def asked(self) -> Ran:
+        return run_door("pg_replication_status", {**self.cluster.options, "expect": {"state": ["running"]}})
+
+
+@pytest.fixture(scope="module")
+def stopped(make_cluster: MakeCluster) -> Stopped:
+    return Stopped(make_cluster("embedded", start=False))
+
+
+@pytest.mark.parametrize("text", [*TEXTS, "root's file", "root's pipe"])
+def test_the_log_that_is_named_is_read_as_the_account(stopped: Stopped, roots: Roots, text: str) -> None:
+    """Any path may stand in current_logfiles."""
+    pipe = roots.folder / "pipe"
+    os.mkfifo(pipe, 0o666)
+    named = {"root's file": str(roots.folder / "canary"), "root's pipe": str(pipe)}.get(text) or TEXTS[text]
+    path = stopped.cluster.data_directory / "current_logfiles"
+    path.write_text(f"stderr {named}\njsonlog ../{named}\n", encoding="utf-8", errors="surrogateescape")
+    own(path)
+    try:
+        ran = stopped.asked()
+    finally:
+        path.unlink()
+        pipe.unlink()
+    assert CANARY not in ran.output
+    assert ran.ended_well() and ran.result.get("failed"), ran.output
+    assert ran.seconds < SECONDS
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_a_trap_in_place_of_the_name_of_the_log(stopped: Stopped, roots: Roots, trap: str) -> None:
+    before = roots.seen()
+    with trapped(stopped.cluster.data_directory / "current_logfiles", trap, roots):
+        ran = stopped.asked()
+    assert roots.seen() == before
+    assert CANARY not in ran.output
+    # Without it the rest of the status is told all the same.
+    assert ran.result.get("status") or "running" in ran.result["msg"], ran.output
+
+
+def test_a_log_elsewhere_gives_the_cause(make_cluster: MakeCluster, make_folder: MakeFolder) -> None:
+    """log_directory is absolute, and the name holds a folder."""
+    folder = make_folder()
+    (folder / "below").mkdir()
+    own(folder / "below")
+    cluster = make_cluster(
+        "embedded",
+        start=False,
+        logging_collector="on",
+        log_directory=str(folder),
+        log_filename="below/server.log",
+        log_statement="none",
+        log_min_duration_statement="-1",
+        primary_conninfo="host=127.0.0.1 port=1",
+        hot_standby="on",
+    )
+    signal_file = cluster.data_directory / "standby.signal"
+    signal_file.touch(mode=0o600)
+    own(signal_file)
+    cluster.start()
+    wait_until(lambda: "Connection refused" in (folder / "below" / "server.log").read_text(), "a refused connection")
+    ran = run_door("pg_replication_status", {**cluster.options, "expect": {"streaming": True}, "timeout": 1})
+    assert ran.result.get("failed") and "Connection refused" in ran.result["msg"], ran.output
