@@ -188,9 +188,10 @@ class _DriverDatabase(Database):
                 _server_line(error), sqlstate=getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
             ) from error
         except UnicodeDecodeError as error:
+            first, end = int(error.start), int(error.end)
             raise DatabaseError(
                 f"The server's answer holds bytes that are not {error.encoding} (such as "
-                f"{error.object[error.start : error.end].hex()}): a file that it shows, or a name in it, holds them"
+                f"{error.object[first:end].hex()}): a file that it shows, or a name in it, holds them"
             ) from error
 
     def rows(self, sql: str, parameters: t.Sequence[t.Any] = ()) -> list[dict[str, t.Any]]:
