@@ -369,14 +369,20 @@ def test_the_users_own_files_on_the_hosts(spare: Site, papers: dict[str, dict[st
             spare[name].own(Path(papers[name][kind]))
     key = Path(papers["pg1"]["key"])
     key.chmod(0o644)
-    run = spare.run(**said)
-    assert run.status != 0 and "ssl_key_file" in run.flat and "0644" in run.flat, run.output
+    spare.refused("whose owner or mode (0644) the server refuses", **said)
     key.chmod(0o600)
     spare.converge(**said)
     assert spare["pg1"].setting("ssl_key_file") == str(key)
     assert spare["pg1"].psql(SESSION) == "pg2|streaming|t|/CN=db-pg2"
     assert not list(spare.folder.glob("*.tls"))
     spare.settled(**said)
+
+    key_of_client = Path(papers["pg2"]["client_key"])
+    key_of_client.chmod(0o644)
+    spare.refused("has mode 0644 or an owner that PostgreSQL does not take", **said)
+    key_of_client.chmod(0o600)
+    nowhere = {**said["pg2"]["pgtandem_tls"], "client_certificate": "/nowhere/pg2.crt"}
+    spare.refused("/nowhere/pg2.crt on this host cannot be read", **{**said, "pg2": {"pgtandem_tls": nowhere}})
 
 
 @pytest.mark.stops("inventory-tls")
