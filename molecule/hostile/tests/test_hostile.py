@@ -10,6 +10,7 @@ trouble.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import sys
@@ -113,6 +114,39 @@ TRAPS = {
         f"{PLACES.programs}/pg_ctl -D {DATA} stop -m fast -s; mv {DATA} {DATA}.theirs; ln -s /srv/empty {DATA}"
     ),
 }
+#: What the collection looks for or writes, and what the account can put there: a prime number of kinds, and at most one
+#: place more than that.
+FILES = (
+    f"{CONF}/pg_hba.conf",
+    f"{CONF}/pg_ident.conf",
+    SETTINGS,
+    f"{DATA}.pgpass",
+    f"{DATA}.pgtandem-claim.json",
+    f"{DATA}.pgtandem-aside.json",
+    f"{DATA}.pgtandem-rewind/state.json",
+    f"{DATA}/pgtandem-incoming.json",
+)
+KINDS = {
+    "file": "ln -s /root/canary {}",
+    "nothing": "ln -s /root/made {}",
+    "full": "ln -s /srv/full {}",
+    "folder": "mkdir {}",
+    "pipe": "mkfifo {}",
+    "device": "ln -s /dev/zero {}",
+    "huge": "truncate -s 5G {}",
+}
+
+
+def pairwise() -> list[tuple[str, ...]]:
+    """A kind for each place, so that each two kinds come together at each two places, in as few rows as can be.
+
+    Places are lines through a finite plane (an orthogonal array of strength 2).
+    """
+    kinds = list(KINDS)
+    return [
+        (*(kinds[(start + place * step) % len(kinds)] for place in range(len(kinds))), kinds[step])
+        for start, step in itertools.product(range(len(kinds)), repeat=2)
+    ]
 
 
 def seen() -> str:
@@ -180,6 +214,31 @@ def test_the_playbooks_among_traps(whole: None, traps: str) -> None:
         HOST, f"runuser -u postgres -- grep -rslD skip {CANARY} {PLACES.folders} /var/log /tmp /var/tmp", check=False
     )
     assert found == ""
+
+
+def test_every_two_traps_are_in_a_row() -> None:
+    rows = pairwise()
+    for one, two in itertools.combinations(range(len(FILES)), 2):
+        assert {(row[one], row[two]) for row in rows} == set(itertools.product(KINDS, repeat=2))
+
+
+@pytest.mark.parametrize("row", pairwise(), ids=" ".join)
+def test_every_two_traps_at_once(whole: None, row: tuple[str, ...]) -> None:
+    """A trap at each place; in some row each two kinds are at each two places."""
+    plant(
+        "; ".join(
+            f"mkdir -p {os.path.dirname(path)}; rm -rf {path}; {KINDS[kind].format(path)}"
+            for path, kind in zip(FILES, row)
+        )
+    )
+    before = seen()
+    try:
+        for words in (("status", *AS_ROOT), ("site", "--diff", *BY_SUDO)):
+            said = run(*words)
+            assert seen() == before, said.output
+    finally:
+        # Debian's own tools wait at a pipe for ever, and the service is about to be stopped.
+        on(HOST, f"rm -rf {' '.join(FILES)}")
 
 
 @pytest.mark.parametrize("way", [BY_SUDO, AS_ROOT], ids=["by sudo", "as root"])
