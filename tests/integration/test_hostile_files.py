@@ -311,7 +311,7 @@ PATHS: dict[str, tuple[str, ...]] = {
         "/postmaster.pid",
         ".pgpass",
     ),
-    "claim": ("/postgresql.conf", ".pgtandem-claim.json"),
+    "claim": (".pgtandem-claim.json",),
     "restored": (".pgtandem-aside.json",),
     "absent": (".pgtandem-aside.json",),
 }
@@ -507,6 +507,46 @@ def test_no_other_account_reads_the_settings_that_are_judged(cluster: Cluster, p
         ran = run_door("pg_instance", {**instance(cluster), "bin_directory": str(paused.folder), "parameters": secret})
     assert not ran.result.get("failed"), ran.output
     assert seen and not [done.stdout for done in seen if "a-secret-of-the-archive" in done.stdout]
+
+
+@pytest.mark.parametrize(("door", "path"), [(door, path) for door, paths in PATHS.items() for path in paths])
+def test_a_path_is_exchanged_at_each_step(cluster: Cluster, roots: Roots, door: str, path: str) -> None:
+    """What lies there and a link to a file of root's change places before everything that is done with the path."""
+    run("instance", cluster)
+    place = Path(f"{cluster.data_directory}{path}")
+    link, third = (place.with_name(f"{place.name}.{name}") for name in ("link", "third"))
+    held = place.exists()
+    kept = place.read_bytes() if held else b"{}"
+    mode = place.stat().st_mode if held else 0o600
+
+    def exchange(_event: str, paths: list[str]) -> None:
+        if place.name in [os.path.basename(name) for name in paths]:
+            with contextlib.suppress(OSError):
+                for one, other in ((place, third), (link, place), (third, link)):
+                    one.rename(other)
+
+    before = roots.seen()
+    try:
+        place.write_bytes(kept)
+        own(place)
+        link.symlink_to(roots.folder / "canary")
+        name, arguments = DOORS[door]
+        ran = run_door(name, arguments(cluster), exchange)
+        texts = [file.read_bytes() for file in place.parent.glob(f"{place.name}*") if not file.is_symlink()]
+    finally:
+        for file in (place, link, third):
+            file.unlink(missing_ok=True)
+        if held:
+            place.write_bytes(kept)
+            place.chmod(mode)
+            own(place)
+    assert [event for event in ran.events if event.path == str(third)], "they never changed places"
+    assert roots.seen() == before
+    assert CANARY not in ran.output
+    assert not [text for text in texts if CANARY.encode() in text]
+    assert with_roots_ids(ran, cluster) == []
+    assert ran.ended_well(), ran.output
+    assert ran.seconds < SECONDS
 
 
 #: What lies there first, and what from the moment on when it was read, or when it was written.
