@@ -114,7 +114,7 @@ def unit(session: nox.Session) -> None:
     """Unit tests and doctests, and what the documentation says of the code."""
     prepare(session)
     # How many lives of clusters are lived (tests/unit/plugins/plugin_utils/test_life.py); "make test-all" says more.
-    os.environ.setdefault("PGTANDEM_LIVES", "1500")
+    os.environ.setdefault("PGTANDEM_LIVES", "2000")
     run_pytest(session)
 
 
