@@ -248,7 +248,7 @@ def test_hba_exchanged_while_site_runs(whole: None, way: tuple[str, ...]) -> Non
         f"cd {CONF}; cp pg_hba.conf own; while :; do cp own a; mv -f a pg_hba.conf; "
         "ln -sf /root/canary b; mv -Tf b pg_hba.conf; done"
     )
-    on(HOST, f"systemd-run --quiet --unit=flip --uid=postgres bash -c '{flip}'")
+    on(HOST, f"systemd-run --quiet --collect --unit=flip --uid=postgres bash -c '{flip}'")
     before = seen()
     try:
         for _round in range(2):
