@@ -340,7 +340,7 @@ def run_tasks(tasks: t.Sequence[Task]) -> Results:
             stdin=subprocess.DEVNULL,
             cwd=folder,
             env={
-                **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
+                **session_cache.plain_environment(),
                 **variables,
                 "ANSIBLE_REMOTE_TMP": f"{folder}/remote",
                 "RECORD_RESULTS": str(record),

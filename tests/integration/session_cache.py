@@ -50,6 +50,11 @@ def environment(*callbacks: str) -> dict[str, str]:
     }
 
 
+def plain_environment() -> dict[str, str]:
+    """This process's variables without those that configure Ansible."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+
+
 def _fork_server(kind: str, variables: t.Mapping[str, str]) -> str:
     """Start python_start/fork_server.py; returns the program that has it fork."""
     folder = Path(tempfile.mkdtemp(prefix="python-", dir=os.environ[_VARIABLE]))
@@ -60,7 +65,7 @@ def _fork_server(kind: str, variables: t.Mapping[str, str]) -> str:
         stdout=subprocess.DEVNULL,
         cwd="/",
         env={
-            **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
+            **plain_environment(),
             **variables,
             "LC_ALL": "C.UTF-8",
         },

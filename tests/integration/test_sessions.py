@@ -32,12 +32,14 @@ NEWER = {14: {"idle_session_timeout": "300"}, 17: {"transaction_timeout": "100"}
 MISSING = {"session_preload_libraries": "not_there", "local_preload_libraries": "not_there"}
 
 
-def hostile_for(cluster: Cluster) -> dict[str, str]:
+def newer_for(cluster: Cluster) -> dict[str, str]:
+    """Those of NEWER that this server has."""
     major = int((cluster.data_directory / "PG_VERSION").read_text())
-    return {
-        **HOSTILE,
-        **{name: value for since, more in NEWER.items() if major >= since for name, value in more.items()},
-    }
+    return {name: value for since, more in NEWER.items() if major >= since for name, value in more.items()}
+
+
+def hostile_for(cluster: Cluster) -> dict[str, str]:
+    return {**HOSTILE, **newer_for(cluster)}
 
 
 def quietly(cluster: Cluster, sql: str) -> str:
@@ -47,9 +49,8 @@ def quietly(cluster: Cluster, sql: str) -> str:
         "-c default_transaction_read_only=off -c search_path=pg_catalog "
         r"-c default_transaction_isolation=read\ committed -c client_encoding=UTF8 "
     )
-    major = int((cluster.data_directory / "PG_VERSION").read_text().split(".")[0])
     # On a busy machine a client may be slower to take leave than these allow.
-    options += " ".join(f"-c {name}=0" for since, more in NEWER.items() if major >= since for name in more)
+    options += " ".join(f"-c {name}=0" for name in newer_for(cluster))
     done = cluster.run(
         "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", cluster.folder, "-p", str(cluster.port), "-d", "postgres",
         "-c", sql, PGOPTIONS=options,
