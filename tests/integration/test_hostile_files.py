@@ -339,6 +339,15 @@ def with_roots_ids(ran: Ran, cluster: Cluster) -> list[Event]:
     return [event for event in ran.events if event.path.startswith(f"{cluster.folder}/") and event.uid == 0]
 
 
+def assert_root_kept(ran: Ran, cluster: Cluster, roots: Roots, before: t.Mapping[str, t.Any]) -> None:
+    """What is root's is as it was and nowhere shown, and the run ended in time, with a result or one message."""
+    assert roots.seen() == before
+    assert CANARY not in ran.output
+    assert with_roots_ids(ran, cluster) == []
+    assert ran.ended_well(), ran.output
+    assert ran.seconds < SECONDS
+
+
 @pytest.mark.parametrize("door", DOORS)
 def test_nothing_is_done_with_roots_ids(cluster: Cluster, door: str) -> None:
     ran = run(door, cluster)
@@ -360,11 +369,7 @@ def test_a_trap_is_refused_or_passed_by(cluster: Cluster, roots: Roots, door: st
     before = roots.seen()
     with trapped(Path(f"{cluster.data_directory}{path}"), trap, roots):
         ran = run(door, cluster)
-    assert roots.seen() == before
-    assert CANARY not in ran.output
-    assert with_roots_ids(ran, cluster) == []
-    assert ran.ended_well(), ran.output
-    assert ran.seconds < SECONDS
+    assert_root_kept(ran, cluster, roots, before)
 
 
 #: By the same way to files, so that the traps take turns, a path after the other.
@@ -541,12 +546,8 @@ def test_a_path_is_exchanged_at_each_step(cluster: Cluster, roots: Roots, door: 
             place.chmod(mode)
             own(place)
     assert [event for event in ran.events if event.path == str(third)], "they never changed places"
-    assert roots.seen() == before
-    assert CANARY not in ran.output
+    assert_root_kept(ran, cluster, roots, before)
     assert not [text for text in texts if CANARY.encode() in text]
-    assert with_roots_ids(ran, cluster) == []
-    assert ran.ended_well(), ran.output
-    assert ran.seconds < SECONDS
 
 
 #: What lies there first, and what from the moment on when it was read, or when it was written.
@@ -787,11 +788,7 @@ def test_a_change_refuses_a_trap_or_passes_it_by(scenes: Scenes, roots: Roots, d
     with trapped(Path(f"{scene.cluster.data_directory}{path}"), trap, roots):
         ran = run_scene(door, scenes)
         scene.end()
-    assert roots.seen() == before
-    assert CANARY not in ran.output
-    assert with_roots_ids(ran, scene.cluster) == []
-    assert ran.ended_well(), ran.output
-    assert ran.seconds < SECONDS
+    assert_root_kept(ran, scene.cluster, roots, before)
 
 
 @pytest.mark.parametrize(("kind", "phase"), [("files", "rewound"), ("folders", "rewound"), ("folders", "rewinding")])
@@ -850,11 +847,7 @@ def test_a_copy_is_exchanged_while_a_rewind_keeps_it(
 
     ran = run_door("pg_rewind", scene.arguments, exchange)
     scene.end()
-    assert roots.seen() == before
-    assert CANARY not in ran.output
-    assert with_roots_ids(ran, scene.cluster) == []
-    assert ran.ended_well(), ran.output
-    assert ran.seconds < SECONDS
+    assert_root_kept(ran, scene.cluster, roots, before)
     kept = [path for path in scene.cluster.folder.glob("data*/**/*") if path.is_file() and not path.is_symlink()]
     assert not [path for path in kept if CANARY.encode() in path.read_bytes()]
 
