@@ -171,9 +171,15 @@ def _is_address_field(text: str) -> bool:
         return True
     if text.count(" ") == 1:
         address, mask = text.split(" ")
-        return is_address(address) and is_address(mask)
+        return is_address(address) and is_address(mask) and _bits(address) == _bits(mask)
     address, slash, width = text.partition("/")
-    return is_address(address) and (not slash or (width.isascii() and width.isdigit() and len(width) <= 3))
+    if not (is_address(address) and slash):
+        return is_address(text)
+    return width.isascii() and width.isdigit() and len(width) <= 3 and int(width) <= _bits(address)
+
+
+def _bits(address: str) -> int:
+    return ipaddress.ip_address(address.partition("%")[0]).max_prefixlen
 
 
 def render_rule(rule: HbaRule) -> str:
