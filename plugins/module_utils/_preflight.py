@@ -15,6 +15,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._backup_comma
     check_knobs,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._bytes import shown_bytes
+from ansible_collections.pgtandem.replication.plugins.module_utils._copy_needs import lacking
 from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import NOT_DATA
 from ansible_collections.pgtandem.replication.plugins.module_utils._database import (
     Identity,
@@ -155,7 +156,9 @@ def _check_space(host: Host, request: BaseBackupRequest, places: t.Sequence[Plac
         )
 
 
-def _check_elsewhere(host: Host, places: t.Sequence[Place], leaving: t.Container[str] = ()) -> tuple[Elsewhere, ...]:
+def _check_elsewhere(
+    host: Host, request: BaseBackupRequest, places: t.Sequence[Place], leaving: t.Container[str] = ()
+) -> tuple[Elsewhere, ...]:
     directory, files = host.files.real_path(host.instance.data_directory), host.files
     found = []
     for place in places:
@@ -170,7 +173,15 @@ def _check_elsewhere(host: Host, places: t.Sequence[Place], leaving: t.Container
             )
         if files.lies(path) and not files.is_folder(path):
             raise ReplicationError(f"{_begun(place.what)} {path} is not a folder. Nothing was copied.")
-        entries = set(files.list_names(path)) - NOT_DATA
+        names = set(files.list_names(path))
+        own, entries = names & NOT_DATA, names - NOT_DATA
+        if own:
+            # pg_basebackup wants an empty folder, and will for ever.
+            raise ReplicationError(
+                f"{_begun(place.what)} is to lie in {path}, the top of a file system ({', '.join(sorted(own))} is "
+                f"there), and pg_basebackup fills only an empty folder. Name one in it: {_named_inside(request, place)}"
+                ". Nothing was copied."
+            )
         if entries and files.real_path(path) not in leaving:
             advice = "Empty it yourself if nothing in it counts, or name another folder"
             if place.what.startswith("tablespace"):
@@ -185,6 +196,25 @@ def _check_elsewhere(host: Host, places: t.Sequence[Place], leaving: t.Container
         if paths.count(path) > 1:
             raise ReplicationError(f"Two folders of the copy would be {path}; give each one of its own.")
     return tuple(found)
+
+
+def _named_inside(request: BaseBackupRequest, place: Place) -> str:
+    """The variable that puts a place into a folder of its own."""
+    if not place.what.startswith("tablespace"):
+        return f"pgtandem_basebackup.wal_directory: {place.path}/pg_wal"
+    name = place.what.rpartition(" ")[2]
+    old = next((old for old, new in request.tablespace_mapping.items() if new == place.path), place.path)
+    return f"pgtandem_basebackup.tablespace_mapping: {{{old}: {place.path}/{name}}}"
+
+
+def _check_needs(host: Host, request: BaseBackupRequest) -> None:
+    """See that this host has what the copy names outside the data directory."""
+    problems = lacking(host, request.upstream_status.get("copy_needs") or {})
+    if problems:
+        raise ReplicationError(
+            f"A copy of {request.shown()} would not work on this host. {' '.join(problems)} Nothing was copied.",
+            problems=problems,
+        )
 
 
 def _check_writable(host: Host, places: t.Sequence[Place]) -> None:
@@ -358,8 +388,9 @@ def preflight_of_replacing(
     _check_upstream(request, again=True, slot=not anew)
     upstream = _login(request)
     _check_versions(host, request, upstream)
+    _check_needs(host, request)
     places = places_of(request, host.instance.data_directory)
-    _check_elsewhere(host, places, leaving)
+    _check_elsewhere(host, request, places, leaving)
     _check_writable(host, places)
     return room_problems(host, request, places)
 
@@ -377,8 +408,9 @@ def preflight(host: Host, request: BaseBackupRequest, *, again: bool = False, sl
     _check_upstream(request, again=again, slot=slot)
     _ask_for_slot(request, upstream)
     client = _check_versions(host, request, upstream)
+    _check_needs(host, request)
     places = places_of(request, host.instance.data_directory)
-    elsewhere = _check_elsewhere(host, places)
+    elsewhere = _check_elsewhere(host, request, places)
     _check_writable(host, places)
     _check_space(host, request, places)
     return Ready(upstream, client, elsewhere)

@@ -18,13 +18,12 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._bytes import
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import ON
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.identity import NOBODY
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.server_libraries import library_folder
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.copy_needs import places_of_library
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.server_settings import (
     memory_bytes,
     names_in_list,
 )
-
-#: A library that every build of the server has; where it lies is the server's $libdir.
-_KNOWN_LIBRARY = "plpgsql.so"
 
 
 def start_problems(host: Host, values: t.Mapping[str, str]) -> list[str]:
@@ -37,26 +36,17 @@ def start_problems(host: Host, values: t.Mapping[str, str]) -> list[str]:
 
 def _libraries(host: Host, values: t.Mapping[str, str]) -> t.Iterator[str]:
     names = names_in_list(values.get("shared_preload_libraries", ""))
-    own = _library_folder(host)
+    own = library_folder(host.files, host.instance.bin_directory)
     if not names or own is None:
         return
-    path = values.get("dynamic_library_path") or "$libdir"
     for name in names:
-        places = [name] if "/" in name else [f"{folder}/{name}" for folder in path.split(":")]
-        candidates = [place.replace("$libdir", own, 1) for place in places]
+        candidates = places_of_library(name, own, values.get("dynamic_library_path", ""))
         if not any(host.files.exists(place) or host.files.exists(f"{place}.so") for place in candidates):
             yield (
                 f"shared_preload_libraries names {name!r}, and there is no such library in "
                 f"{', '.join(sorted({os.path.dirname(place) for place in candidates}))}. Install its package there, or "
                 "take it out."
             )
-
-
-def _library_folder(host: Host) -> str | None:
-    """The server's $libdir; None where it is not known."""
-    above = os.path.dirname(host.instance.bin_directory)
-    folders = (f"{above}/lib", f"{above}/lib/postgresql", f"{above}/lib64", f"{above}/lib64/postgresql")
-    return next((folder for folder in folders if host.files.exists(f"{folder}/{_KNOWN_LIBRARY}")), None)
 
 
 def _certificates(host: Host, values: t.Mapping[str, str]) -> t.Iterator[str]:

@@ -22,6 +22,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._aside import
 from ansible_collections.pgtandem.replication.plugins.module_utils._claim import read_claim
 from ansible_collections.pgtandem.replication.plugins.module_utils._conf import last_values
 from ansible_collections.pgtandem.replication.plugins.module_utils._control_data import ControlData
+from ansible_collections.pgtandem.replication.plugins.module_utils._copy_needs import read_copy_needs
 from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import (
     DirectoryEvidence,
     DirectoryState,
@@ -171,6 +172,7 @@ def empty_status() -> Status:
         "collation": None,
         "tls": None,
         "sizes": None,
+        "copy_needs": None,
         "written_lsn": None,
     }
 
@@ -263,6 +265,7 @@ def _ask(
                 status["written_lsn"] = answer["current"]
             if sizes:
                 status["sizes"] = json.loads(database.value(sizes_statement(database.version)))
+                status["copy_needs"] = read_copy_needs(host, login, postmaster, database)
             status["replication_rules"] = _for_superusers(database, replication_rules_statement(database.version))
             status["md5_roles"] = _for_superusers(database, weak_roles_statement(database.version))
             status.update(

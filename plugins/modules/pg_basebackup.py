@@ -108,7 +108,8 @@ options:
     description:
       - What M(pgtandem.replication.pg_replication_status) returned of the upstream with its option C(sizes), as
         C(replication). With it the copy's size is known before it begins, the room on each disk and the slot are
-        checked, and the folders of tablespaces are known and cleared after a job that died.
+        checked, the folders of tablespaces are known and cleared after a job that died, and the locales, libraries and
+        time zones that the copy needs are looked for on this host.
       - Without it the slot is asked for over the replication connection, which servers from 15 on answer. No such
         connection tells sizes, so the room is not checked, which RV(note) says.
     type: dict

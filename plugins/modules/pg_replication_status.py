@@ -141,8 +141,8 @@ options:
     type: dict
   sizes:
     description:
-      - Measure how much a base backup of this server copies, for M(pgtandem.replication.pg_basebackup). The server
-        looks at every file, which takes seconds on a large one.
+      - Measure how much a base backup of this server copies, and read what the copy needs of its host, for
+        M(pgtandem.replication.pg_basebackup). The server looks at every file, which takes seconds on a large one.
     type: bool
     default: false
   write_position:
@@ -904,6 +904,29 @@ replication:
               description: Its size.
               type: int
               sample: 12000000000
+    copy_needs:
+      description:
+        - What a copy of this server needs of its host outside the data directory; null without O(sizes).
+      type: dict
+      contains:
+        locales:
+          description: The locales of the C library that databases and their own collations are of.
+          type: list
+          elements: dict
+          sample: [{"database": "postgres", "names": ["en_US.UTF-8", "en_US.UTF-8"]}]
+        icu:
+          description: The databases that sort by ICU, and the version of ICU that the server is linked with.
+          type: dict
+          sample: {"databases": [], "library": null}
+        libraries:
+          description: The libraries of functions, with their extensions and databases.
+          type: list
+          elements: dict
+          sample: [{"library": "$libdir/postgis-3", "extension": "postgis", "database": "maps"}]
+        settings:
+          description: Settings in files of the data directory that name locales, time zones or libraries.
+          type: dict
+          sample: {"log_timezone": "Europe/Berlin"}
     written_lsn:
       description: The position behind the message of O(write_position); null on a standby.
       type: str

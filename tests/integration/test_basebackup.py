@@ -550,6 +550,7 @@ REFUSALS = [
     pytest.param({"tablespace_mapping": {}}, "which is not empty (PG_1", id="the upstream's own tablespace"),
     pytest.param({"wal_directory": "{data}/wal"}, "lies inside the data directory", id="WAL inside"),
     pytest.param({"wal_directory": "{folder}/foreign"}, "is not empty (PG_VERSION, base, notes.txt)", id="WAL"),
+    pytest.param({"wal_directory": "{folder}/disk"}, "wal_directory: {folder}/disk/pg_wal", id="top of a disk"),
     pytest.param({"slot": "missing"}, "has no slot 'missing'", id="no slot"),
     pytest.param({"slot": "lazy"}, "nothing is reserved", id="lazy slot"),
     pytest.param({"system_identifier": "1"}, "the address leads to another server", id="another system"),
@@ -569,13 +570,68 @@ def test_refused_before_anything_is_written(
         name: value.format(data=target.data, folder=target.folder) if isinstance(value, str) else value
         for name, value in asked.items()
     }
+    # A file system of its own, for the one that names it.
+    (target.folder / "disk" / "lost+found").mkdir(parents=True)
     before = listing(target.folder)
     result = target.run(**filled)
-    assert result["failed"] and said in result["msg"], result["msg"]
+    assert result["failed"] and said.replace("{folder}", str(target.folder)) in result["msg"], result["msg"]
     assert listing(target.folder) == before
     upstream.cluster.psql(
         "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = 'lazy'"
     )
+
+
+def test_a_tablespace_at_the_top_of_a_file_system(upstream: Upstream, make_target: MakeTarget) -> None:
+    target = make_target(upstream)
+    (target.tablespace / "lost+found").mkdir(parents=True)
+    give(target.tablespace)
+    refused = target.run()
+    named = f"tablespace_mapping: {{{upstream.tablespace}: {target.tablespace}/fast}}"
+    assert refused["failed"] and named in refused["msg"] and "Run again" not in refused["msg"], refused["msg"]
+    assert not target.data.exists()
+    assert target.run(tablespace_mapping={str(upstream.tablespace): f"{target.tablespace}/fast"})["changed"]
+    target.prove()
+
+
+#: What a server might need, in the shape of pg_replication_status, and what is said where the host lacks it.
+NEEDS = [
+    pytest.param({"locales": [{"database": "shop", "names": ["xx_XX.utf8", "C"]}]}, "'xx_XX.utf8' (database shop)",
+                 id="locale"),
+    pytest.param({"libraries": [{"library": "$libdir/postgis-9", "extension": "postgis", "database": "maps"}]},
+                 "library postgis-9 (extension postgis of database maps)", id="library of an extension"),
+    pytest.param({"settings": {"shared_preload_libraries": "timescaledb"}}, "timescaledb (shared_preload_libraries)",
+                 id="library of a setting"),
+    pytest.param({"settings": {"lc_messages": "xx_XX.utf8"}}, "lc_messages", id="locale of a setting"),
+    pytest.param({"settings": {"log_timezone": "Mars/Olympus"}}, "log_timezone", id="time zone"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("needs", "said"), NEEDS)
+def test_what_a_copy_needs_is_looked_for_before_it(
+    upstream: Upstream, make_target: MakeTarget, needs: dict[str, t.Any], said: str
+) -> None:
+    target = make_target(upstream)
+    status = {**status_of(upstream), "copy_needs": needs}
+    for check in (True, False):
+        result = run_tasks([target.task(check=check, upstream_status=status)])[0]
+        assert result["failed"] and said in result["msg"] and "Nothing was copied" in result["msg"], result["msg"]
+        assert not target.data.exists()
+
+
+def test_a_server_says_what_its_copy_needs(make_cluster: MakeCluster, make_target: MakeTarget) -> None:
+    cluster = make_cluster("15" if "15" in BIN_DIRECTORIES else "embedded", log_timezone="Europe/Berlin")
+    cluster.psql("CREATE DATABASE shop")
+    cluster.psql(
+        "CREATE FUNCTION own() RETURNS trigger LANGUAGE c AS '$libdir/plpgsql', 'plpgsql_call_handler'", dbname="shop"
+    )
+    needs = run_module("pg_replication_status", {**cluster.options, "sizes": True})["replication"]["copy_needs"]
+    assert {"library": "$libdir/plpgsql", "extension": None, "database": "shop"} in needs["libraries"]
+    assert needs["settings"]["log_timezone"] == "Europe/Berlin"
+    assert {row["database"]: row["names"] for row in needs["locales"]}["shop"] == ["C", "C"]
+    target = make_target(Upstream(cluster, Path("/")))
+    cluster.psql(f"CREATE ROLE replica LOGIN REPLICATION PASSWORD $p${PASSWORD}$p$")
+    status = run_module("pg_replication_status", {**cluster.options, "sizes": True})["replication"]
+    assert target.run(tablespace_mapping={}, upstream_status=status)["changed"]
 
 
 @pytest.mark.parametrize(

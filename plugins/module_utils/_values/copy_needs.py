@@ -1,0 +1,119 @@
+# Copyright (c) 2026, the pgtandem authors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to the collection pgtandem.replication: nothing here is an interface for others.
+"""What a copy of a server needs of the host that it is copied to: pure decisions.
+
+A copy brings its databases' locales, the functions of its extensions and its settings along. What they name lies
+outside the data directory: in the C library, in ICU, among the server's libraries and in the time zone data.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.server_settings import names_in_list
+
+#: Settings that name something outside the data directory, and keep a server or its sessions from starting without it.
+PLACE_SETTINGS = ("lc_messages", "lc_monetary", "lc_numeric", "lc_time", "log_timezone", "timezone_abbreviations")
+LIBRARY_SETTINGS = ("shared_preload_libraries", "session_preload_libraries", "local_preload_libraries")
+TIME_ZONE = "TimeZone"
+COPIED_SETTINGS = (*PLACE_SETTINGS, TIME_ZONE, *LIBRARY_SETTINGS, "dynamic_library_path")
+#: Every C library has these.
+_PLAIN_LOCALES = ("", "C", "POSIX")
+#: The libraries that come with the server itself lie there as well as those of extensions.
+LIBRARY_FOLDER = "$libdir"
+
+
+class Library(t.NamedTuple):
+    """A library that a copy names."""
+
+    name: str
+    #: Who names it, as a clause: an extension or a setting.
+    wanted_by: str
+
+
+def locales_of(needs: t.Mapping[str, t.Any]) -> dict[str, list[str]]:
+    """The locales that the C library has to know, each with the databases that it is of.
+
+    >>> locales_of({"locales": [{"database": "a", "names": ["de_DE.utf8", "C"]},
+    ...     {"database": "b", "names": ["de_DE.utf8", None]}]})
+    {'de_DE.utf8': ['a', 'b']}
+    """
+    found: dict[str, list[str]] = {}
+    for row in needs.get("locales") or ():
+        for name in dict.fromkeys(row["names"]):
+            if name not in (None, *_PLAIN_LOCALES):
+                found.setdefault(str(name), []).append(str(row["database"]))
+    return found
+
+
+def libraries_of(needs: t.Mapping[str, t.Any]) -> list[Library]:
+    """The libraries that the server has to load, each once.
+
+    >>> libraries_of({"libraries": [{"library": "$libdir/postgis-3", "extension": "postgis", "database": "maps"}],
+    ...     "settings": {"shared_preload_libraries": "pg_stat_statements"}})[1]
+    Library(name='pg_stat_statements', wanted_by='shared_preload_libraries')
+    """
+    found: dict[str, str] = {}
+    for row in needs.get("libraries") or ():
+        what = f"extension {row['extension']}" if row["extension"] else "functions"
+        found.setdefault(str(row["library"]), f"{what} of database {row['database']}")
+    settings = needs.get("settings") or {}
+    for setting in LIBRARY_SETTINGS:
+        for name in names_in_list(str(settings.get(setting) or "")):
+            found.setdefault(name, setting)
+    return [Library(name, wanted_by) for name, wanted_by in found.items()]
+
+
+def places_of_library(name: str, folder: str, path: str = "") -> list[str]:
+    """Where a server looks for a library, whose own folder is `folder` (manual, dynamic_library_path).
+
+    >>> places_of_library("$libdir/postgis-3", "/lib"), places_of_library("auto_explain", "/lib", "$libdir:/opt")
+    (['/lib/postgis-3'], ['/lib/auto_explain', '/opt/auto_explain'])
+    """
+    places = [name] if "/" in name else [f"{one}/{name}" for one in (path or LIBRARY_FOLDER).split(":")]
+    return [place.replace(LIBRARY_FOLDER, folder, 1) for place in places]
+
+
+def places_of_settings(needs: t.Mapping[str, t.Any]) -> dict[str, str]:
+    """The settings that come with the copy and that the server's own program can judge."""
+    settings = needs.get("settings") or {}
+    return {name: str(settings[name]) for name in (*PLACE_SETTINGS, TIME_ZONE) if settings.get(name)}
+
+
+def missing_locales(wanted: t.Mapping[str, t.Sequence[str]], unknown: t.Collection[str]) -> str:
+    """A sentence for the locales that this host does not have; empty where it has all.
+
+    >>> missing_locales({"de_DE.utf8": ["a", "b"]}, ["de_DE.utf8"])
+    "Its C library does not know the locale 'de_DE.utf8' (databases a, b)."
+    """
+    said = [
+        f"{name!r} ({'databases' if len(wanted[name]) > 1 else 'database'} {', '.join(wanted[name][:3])}"
+        + (f" and {len(wanted[name]) - 3} more)" if len(wanted[name]) > 3 else ")")
+        for name in sorted(unknown)
+    ]
+    many = "locales" if len(said) > 1 else "locale"
+    return f"Its C library does not know the {many} {', '.join(said)}." if said else ""
+
+
+def icu_problem(needs: t.Mapping[str, t.Any], ours: str | None) -> str:
+    """A sentence where databases sort by ICU and the server here was built without it; empty otherwise.
+
+    Empty texts stand for a server without ICU; None for one of which that is not known.
+
+    >>> icu_problem({"icu": {"databases": ["a"], "library": "72"}}, "")
+    'Database a sorts by ICU, and the server program here was built without it.'
+    >>> icu_problem({"icu": {"databases": ["a"], "library": "72"}}, None)
+    ''
+    """
+    icu = needs.get("icu") or {}
+    if not icu.get("databases") or not icu.get("library") or ours != "":
+        return ""
+    names = ", ".join(str(name) for name in icu["databases"])
+    one = len(icu["databases"]) == 1
+    return (
+        f"{'Database' if one else 'Databases'} {names} {'sorts' if one else 'sort'} by ICU, and the server program "
+        "here was built without it."
+    )
