@@ -50,7 +50,6 @@ RATE_WINDOW = 15.0
 SLOT_PATIENCE = 75.0
 SLOT_PAUSE = 2.0
 
-_SLOT_IN_USE = re.compile(r"replication slot .* is (already )?active")
 _PROGRESS_LINE = re.compile(r"^\s*(\d+)(?:/(\d+))?\s+kB(?:\s+\(\s*\d+%\))?,\s+\d+(?:/\d+)?\s+tablespaces?\b")
 #: What pg_basebackup says with --verbose, and the phase that begins with it. The words are those of 10 to 19; what
 #: follows the word of a phase may differ.
@@ -92,6 +91,25 @@ def read_phase(line: str) -> str | None:
     ('streaming', None)
     """
     return next((phase for words, phase in _PHASES if words in line), None)
+
+
+def is_slot_in_use(message: str, argv: t.Sequence[str]) -> bool:
+    """Whether somebody has the slot of a copy. The server says it in its own language: of what it says of a slot only
+    this has a number, which is that of a process.
+
+    >>> told = 'pg_basebackup: error: could not send replication command "START_REPLICATION": FEHLER:  '
+    >>> is_slot_in_use(told + "Replikations-Slot »pg2« ist aktiv für PID 4711", ["--slot=pg2"])
+    True
+    >>> is_slot_in_use(told + "Replikations-Slot »pg2« existiert nicht", ["--slot=pg2"])
+    False
+    """
+    names = [re.escape(word[len("--slot=") :]) for word in argv if word.startswith("--slot=")]
+    for name in names:
+        for line in message.split("; "):
+            told = re.split(rf"(?<![a-z0-9_]){name}(?![a-z0-9_])", line.rpartition("START_REPLICATION")[2])
+            if len(told) > 1 and any(re.search(r"(?<![0-9/.])[0-9]+(?![0-9/.])", part) for part in told):
+                return True
+    return False
 
 
 def split_lines(text: str) -> tuple[list[str], str]:
@@ -264,7 +282,7 @@ class Job:
                 return self._run_step(step)
             except RuntimeError as error:
                 refused = refused or time.time()
-                if not _SLOT_IN_USE.search(str(error)) or time.time() - refused >= SLOT_PATIENCE:
+                if not is_slot_in_use(str(error), step["argv"]) or time.time() - refused >= SLOT_PATIENCE:
                     raise
             self._enter("waiting for the slot")
             time.sleep(SLOT_PAUSE)

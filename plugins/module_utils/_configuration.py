@@ -113,7 +113,8 @@ def settings_to_be(host: Host, values: t.Mapping[str, str]) -> ServerSettings:
 def judge_settings(host: Host, values: t.Mapping[str, str]) -> None:
     """Ask the server program itself whether it would accept these settings, before any file is written.
 
-    C(postgres -C) reads a configuration file and ends. Its errors name the parameter and its range.
+    C(postgres -C) reads a configuration file and ends. Its errors name the parameter and its range; that they are in
+    English says the command line, over a lc_messages among the settings, which is judged all the same.
     """
     with host.files.scratch() as folder:
         path = f"{folder}/postgresql.conf"
@@ -121,7 +122,7 @@ def judge_settings(host: Host, values: t.Mapping[str, str]) -> None:
         judged = {name: value for name, value in values.items() if name != "primary_conninfo"}
         host.files.write_text(path, render_settings(judged, ()), mode=0o600, durable=False)
         answer = host.runner.run(
-            [host.instance.program("postgres"), "-C", "max_connections", "-D", folder],
+            [host.instance.program("postgres"), "-C", "max_connections", "-D", folder, "-c", "lc_messages=C"],
             user=host.instance.os_user,
             check=False,
             seconds=LOOKING_SECONDS,
@@ -148,6 +149,7 @@ def configuration_problem(host: Host) -> str:
     """What the server program says of the files as they lie there; it reads them and ends."""
     instance = host.instance
     words = [instance.program("postgres"), "-D", instance.data_directory, "-C", "max_connections"]
+    words += ["-c", "lc_messages=C"]
     if instance.config_directory != instance.data_directory:
         words += ["-c", f"config_file={instance.main_file}"]
     for path in (instance.main_file, f"{instance.data_directory}/postgresql.auto.conf"):

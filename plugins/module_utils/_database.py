@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import known_options
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.identity import acting_as, identity_of
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.startup import Answer, ask
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import NEWEST, session_settings
 
 _UNDEFINED_OBJECT = "42704"
@@ -30,7 +31,6 @@ _QUERY_CANCELED = "57014"
 #: statement (it sets the style of dates) is not through before the time-out of the role or the database. Only the
 #: start-up packet comes early enough, and elsewhere the libraries stay, since one may be there to audit.
 _SECOND_TRY = "-c session_preload_libraries= -c local_preload_libraries= -c statement_timeout=0 -c datestyle=ISO"
-_LIBRARY_WORDS = ("could not access file", "could not load library")
 
 _DRIVER = ""
 psycopg: t.Any = None
@@ -218,6 +218,33 @@ def _account_of(target: Target) -> t.ContextManager[None]:
     return acting_as(identity_of(target.os_user))
 
 
+def knock(target: Target, *, replication: bool = False) -> Answer:
+    """What the server answers to the same name without a password, not in words: why it refuses, as far as it says that
+    before it asks."""
+    with _account_of(target):
+        return _answer_to(target, replication=replication)
+
+
+def _answer_to(target: Target, *, replication: bool = False) -> Answer:
+    options = target.options or {}
+    answer = ask(
+        target.host,
+        target.port,
+        user=target.user,
+        dbname=target.dbname,
+        replication=replication,
+        tls=not target.host.startswith("/") and options.get("sslmode") != "disable",
+    )
+    # Without the certificate that a rule may ask for, a refusal says nothing.
+    return Answer() if "sslcert" in options and answer.sqlstate.startswith("28") else answer
+
+
+def _may_be_a_library(target: Target) -> bool:
+    """Whether a failed login may have another cause than who it is, where it is and how many there are."""
+    answer = _answer_to(target)
+    return answer.admits or answer.asks or answer.sqlstate.startswith("58")
+
+
 def connect(target: Target) -> Database:
     """Open a session that sets what it depends on; C(DatabaseError) holds the server's own line when it is refused."""
     require_driver()
@@ -226,8 +253,8 @@ def connect(target: Target) -> Database:
             database = _open(target)
         except DatabaseError as error:
             # A server may say it in any language. Through the socket a second try costs nothing.
-            known = error.sqlstate == _QUERY_CANCELED or any(words in error.message for words in _LIBRARY_WORDS)
-            if not target.host.startswith("/") and not known:
+            cheap = target.host.startswith("/") or error.sqlstate == _QUERY_CANCELED
+            if not cheap and not _may_be_a_library(target):
                 raise
             try:
                 database = _open(target.with_settings(_SECOND_TRY))

@@ -3,7 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to the collection pgtandem.replication: nothing here is an interface for others.
-"""Why a standby does not stream, from its own log: the line that names the cause, and what to do about it."""
+"""What to do about a line of a server's or of libpq's, and which line of a log names the cause.
+
+The words are English ones. Where a server speaks another language nothing is decided by them: a remedy is left out, or
+comes by the SQLSTATE (see _login_advice).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,10 @@ import re
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import redact_conninfo
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.log_text import (
+    join_continued,
+    stops_a_process,
+)
 
 
 class Cause(t.NamedTuple):
@@ -31,24 +39,25 @@ _OF_THE_STREAM = re.compile(
     r"|WAL stream(?:ing)? |recovery aborted|hot standby is not possible|forked off current database system timeline"
     r"|highest timeline \d+ of the primary|system identifier differs|requested timeline \d+|primary_conninfo"
 )
-_STOPS = re.compile(r"\b(?:FATAL|PANIC):")
+#: A client's statement as the server logs it may hold any words.
+_STATEMENT = re.compile(r"\bLOG:\s+(?:statement|duration|execute|parse|bind|fastpath|disconnection|connection)\b")
 
 #: The first pattern that a line holds gives the remedy. The texts are the servers' own of 10 to 19, in English.
 REMEDIES: tuple[tuple[str, str], ...] = (
     (
         r"password authentication failed",
-        "the upstream does not accept the password: set pgtandem_replication_password to the role's own, and check the "
-        "standby's password file (passfile)",
+        "the upstream does not accept the password: set pgtandem_replication_password to the role's own, see that it "
+        "has not expired (VALID UNTIL), and check the standby's password file (passfile)",
     ),
     (
         r"no password supplied",
-        "the standby's password file gave no password: it must exist, have mode 0600, and name the upstream's host "
-        "literally as primary_conninfo does (passfile)",
+        "there was no password: set pgtandem_replication_password. The standby's password file must exist, have mode "
+        "0600, and name the upstream's host literally as primary_conninfo does (passfile)",
     ),
     (
         r"no pg_hba\.conf entry|pg_hba\.conf rejects",
         "the upstream's pg_hba.conf has no rule for this address, role and the database 'replication' ('all' does not "
-        "cover it): add one there and reload",
+        "cover it): run the upstream's role, or add one there and reload",
     ),
     (
         r"Connection refused",
@@ -75,11 +84,12 @@ REMEDIES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"exceeds max_wal_senders|sorry, too many clients|remaining connection slots|too many connections for role",
-        "the upstream has no connection left for it: raise max_wal_senders (max_connections, the role's limit) there",
+        "the upstream has no connection left for it: raise max_wal_senders (max_connections, the role's limit) "
+        "there. A base backup takes two while it runs",
     ),
     (
         r"must be superuser or replication role|permission denied to start WAL sender|must have the \S*REPLICATION",
-        "the role on the upstream lacks REPLICATION: run pg_replication_role there",
+        "the role on the upstream lacks REPLICATION: run the primary's role, or pg_replication_role there",
     ),
     (
         r"role \S+ (?:does not exist|is not permitted to log in)",
@@ -118,17 +128,6 @@ REMEDIES: tuple[tuple[str, str], ...] = (
 )
 
 
-def join_continued(lines: t.Iterable[str]) -> list[str]:
-    """One text a message: a server indents the further lines of one with a tab."""
-    joined: list[str] = []
-    for line in lines:
-        if line.startswith("\t") and joined:
-            joined[-1] += " " + line.strip()
-        elif line.strip():
-            joined.append(line.rstrip())
-    return joined
-
-
 def remedy_for(line: str) -> str | None:
     """What to do about a line, None where it is not known."""
     for pattern, remedy in REMEDIES:
@@ -143,9 +142,11 @@ def cause_in(lines: t.Iterable[str]) -> Cause | None:
     known = [
         message
         for message in messages
-        if _OF_THE_STREAM.search(message) and (remedy_for(message) or _STOPS.search(message))
+        if _OF_THE_STREAM.search(message)
+        and not _STATEMENT.search(message)
+        and (remedy_for(message) or stops_a_process(message))
     ]
-    fatal = [message for message in messages if _STOPS.search(message)]
+    fatal = [message for message in messages if stops_a_process(message)]
     if not known and not fatal:
         return None
     line = redact_conninfo((known or fatal)[-1])

@@ -3,12 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to the collection pgtandem.replication: nothing here is an interface for others.
-"""What to do about a refused login: for replication by the words of the server or of libpq, on the host itself by the
-SQLSTATE."""
+"""What to do about a refused login, where its cause is known: by the SQLSTATE, or for replication also by English words
+of the server's or of libpq's."""
 
 from __future__ import annotations
 
 import typing as t
+
+from ansible_collections.pgtandem.replication.plugins.module_utils._log_lines import remedy_for
 
 
 class Answer(t.Protocol):
@@ -21,49 +23,37 @@ class Answer(t.Protocol):
     def asks(self) -> bool: ...
 
     @property
+    def admits(self) -> bool: ...
+
+    @property
     def silent(self) -> bool: ...
 
-
-#: The first whose words are in the message counts.
-_LOGIN_ADVICE = (
-    (
-        "password authentication failed",
-        "Check pgtandem_replication_user and pgtandem_replication_password, and that the password has not expired "
-        "(VALID UNTIL).",
-    ),
-    ("no password supplied", "Set pgtandem_replication_password."),
-    (
-        "authentication method requirement",
-        "Look who listens there: it does not ask for the password as that server does. Where it is meant, set "
-        "require_auth in pgtandem_connection_options.",
-    ),
-    (
-        "channel binding required",
-        "Look who listens there: it does not prove that it is that server. Where a proxy ends TLS on purpose, set "
-        "channel_binding in pgtandem_connection_options.",
-    ),
-    ("no pg_hba.conf entry", "Let pg_hba.conf on that server admit this host's address; run its role first."),
-    ("Connection refused", "Is that server running, does it listen on this address, and is the port right?"),
-    ("could not translate host name", "Set pgtandem_address of that host to a name or address this host can resolve."),
-    ("timeout expired", "A firewall or a wrong address is likely."),
-    (
-        "number of requested standby connections exceeds",
-        "A base backup takes two WAL senders while it runs: raise max_wal_senders on that server, or wait until "
-        "others have ended.",
-    ),
-    ("too many connections for role", "A base backup logs in twice at once: raise that role's connection limit."),
-    ("must be superuser or replication role", "That role lacks REPLICATION; run the primary's role first."),
-    ("permission denied to start WAL sender", "That role lacks REPLICATION; run the primary's role first."),
-)
+    @property
+    def failed(self) -> str: ...
 
 
-def login_advice(message: str) -> str:
-    """One sentence.
+#: For a login from another host: why there was no connection, and SQLSTATEs. Each is looked up by English words for it.
+_WORDS = {
+    "refused": "Connection refused",
+    "unresolved": "could not translate host name",
+    "unreachable": "No route to host",
+    "silent": "timeout expired",
+    "53300": "sorry, too many clients",
+    "57P03": "is starting up",
+    "42501": "permission denied to start WAL sender",
+    "28000": "no pg_hba.conf entry",
+}
 
-    >>> login_advice('connection failed: FATAL: no pg_hba.conf entry for replication connection from host "192.0.2.1"')
-    "Let pg_hba.conf on that server admit this host's address; run its role first."
+
+def login_advice(message: str, answer: Answer) -> str:
+    """One sentence about a login for replication, nothing where its cause is not known.
+
+    C(answer) is that to a start-up packet without a password, as which most refusals come.
     """
-    return next((advice for words, advice in _LOGIN_ADVICE if words in message), "Check the connection's settings.")
+    # Where it asks for a password the refusal came after it, in words alone.
+    known = _WORDS.get("silent" if answer.silent else answer.failed or answer.sqlstate, "")
+    remedy = remedy_for(message) or (remedy_for(known) if known else None)
+    return f"{remedy[0].upper()}{remedy[1:]}." if remedy else ""
 
 
 _SET_LOGIN = (
@@ -75,17 +65,28 @@ _LOCAL_ADVICE = {
     "57P03": "Wait until it accepts connections, and run again; its log says what it is waiting for.",
     "53300": "All its connections are taken: end sessions, or raise max_connections. A superuser has those of "
     "superuser_reserved_connections.",
-    "3D000": "Name a database that is there in login_db, or create that one.",
+    "3D000": "Name a database that is there in login_db (pgtandem_login_db), or create that one.",
     "28000": _SET_LOGIN,
     "28P01": _SET_LOGIN,
 }
 
 
-def local_login_advice(answer: Answer) -> str:
-    """One sentence where the cause is known, nothing where it is not."""
+def local_login_advice(answer: Answer, *, password: bool = False, options: bool = False) -> str:
+    """One sentence where the cause is known, nothing where it is not. C(password) and C(options) were given."""
     if answer.silent:
         return (
             "It accepts the connection and says nothing: its main process may have been stopped by a signal "
             "(kill -CONT lets it go on), or the host is overloaded."
         )
-    return _SET_LOGIN if answer.asks else _LOCAL_ADVICE.get(answer.sqlstate, "")
+    if answer.failed == "refused":
+        return "Nothing listens there: check login_port and login_host (login_unix_socket), and that the server runs."
+    if options and (answer.admits or answer.asks):
+        return "Check connect_params, which it would not need to come that far."
+    if answer.asks:
+        return (
+            "It asks for a password. Check login_user, login_password and login_db, and that the password has not "
+            "expired (VALID UNTIL)."
+            if password
+            else _SET_LOGIN
+        )
+    return _LOCAL_ADVICE.get(answer.sqlstate, "")

@@ -21,6 +21,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._database imp
     Identity,
     Target,
     identify_system,
+    knock,
     read_slot,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
@@ -338,9 +339,10 @@ def _login(request: BaseBackupRequest) -> Identity:
     try:
         identity = identify_system(target_of(request), sessions=request.senders)
     except DatabaseError as error:
+        advice = login_advice(error.message, knock(target_of(request), replication=True))
         raise DatabaseError(
             f"This host cannot log in for replication at {request.shown()} as {request.user!r}. The server or libpq "
-            f"says: {error.message}. {login_advice(error.message)} Nothing was copied.",
+            f"says: {error.message.rstrip('.')}. {f'{advice} ' if advice else ''}Nothing was copied.",
             sqlstate=error.sqlstate,
         ) from error
     if request.system_identifier is not None and identity.system_identifier != request.system_identifier:

@@ -56,7 +56,8 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._rewind_plan 
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._rewind_plan import Target as Rewound
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import find_postmaster, look_at_directory
-from ansible_collections.pgtandem.replication.plugins.module_utils._service import service_of
+from ansible_collections.pgtandem.replication.plugins.module_utils._server_log import mark_log, start_messages
+from ansible_collections.pgtandem.replication.plugins.module_utils._service import service_of, start_failure
 from ansible_collections.pgtandem.replication.plugins.module_utils._standby import mark_as_standby
 from ansible_collections.pgtandem.replication.plugins.module_utils._status import parse_history
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
@@ -408,8 +409,12 @@ class _Rewind:
         log = host.instance.log_file
         if not host.files.exists(log):
             host.files.write_text(log, "", mode=0o600)
+        mark = mark_log(host)
         try:
             host.runner.run(words + ["-l", log, "-o", options, "start"], user=host.instance.os_user)
+        except CommandFailed as error:
+            ended = find_postmaster(host) is None
+            raise start_failure(host, "\n".join(start_messages(host, mark, ended=ended)), ended=ended) from error
         finally:
             if find_postmaster(host) is not None:
                 host.runner.run(words + ["-m", "fast", "stop"], user=host.instance.os_user)

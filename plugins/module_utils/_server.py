@@ -20,7 +20,12 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._data_directo
     REWIND_STATE,
     DirectoryEvidence,
 )
-from ansible_collections.pgtandem.replication.plugins.module_utils._database import Database, Target, connect
+from ansible_collections.pgtandem.replication.plugins.module_utils._database import (
+    Database,
+    Target,
+    connect,
+    knock,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._login_advice import local_login_advice
@@ -32,8 +37,6 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._processes im
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import LOOKING_SECONDS
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.folders import FileRefused
-from ansible_collections.pgtandem.replication.plugins.module_utils._system.identity import acting_as, identity_of
-from ansible_collections.pgtandem.replication.plugins.module_utils._system.startup import Answer, ask
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.state_file import (
     StateFile,
     is_line,
@@ -205,18 +208,14 @@ def open_database(host: Host, login: Login, postmaster: Postmaster | None) -> Da
     try:
         return connect(target)
     except DatabaseError as error:
-        answer = _knock(target)
+        answer = knock(target)
+        given = login.options or {}
+        advice = local_login_advice(answer, password=login.password is not None, options=bool({*given} - {"sslmode"}))
         raise DatabaseError(
             f"The server of {host.instance.data_directory} does not let this host log in at {target.shown()}: "
-            f"{error.message}. {local_login_advice(answer)}".rstrip(),
+            f"{error.message.rstrip('.')}. {advice}".rstrip(),
             sqlstate=error.sqlstate or answer.sqlstate or None,
         ) from error
-
-
-def _knock(target: Target) -> Answer:
-    """What the server answers to the same name, without a word that would have to be read."""
-    with acting_as(identity_of(target.os_user)) if target.os_user else contextlib.nullcontext():
-        return ask(target.host, target.port, user=target.user, dbname=target.dbname)
 
 
 def _is_elsewhere(login: Login) -> bool:

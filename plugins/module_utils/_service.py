@@ -19,6 +19,11 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._processes im
     runs_in_unit,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import find_postmaster
+from ansible_collections.pgtandem.replication.plugins.module_utils._server_log import (
+    LogMark,
+    mark_log,
+    start_messages,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.files import RootFiles
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.unit import command_line, plain_value
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import supports
@@ -55,10 +60,22 @@ class Service(ABC):
     def __init__(self, host: Host, timeout: int) -> None:
         self.host = host
         self.timeout = timeout
+        self._mark: LogMark | None = None
 
-    @abstractmethod
     def start(self) -> None:
         """Start the server; returns when it is up or has failed."""
+        self._mark = mark_log(self.host)
+        self._start()
+
+    @abstractmethod
+    def _start(self) -> None:
+        """The same."""
+
+    def _failure(self) -> ReplicationError:
+        """What to say when the server did not come up."""
+        ended = find_postmaster(self.host) is None
+        lines = start_messages(self.host, self._mark, ended=ended) if self._mark else []
+        return start_failure(self.host, "\n".join(lines), ended=ended)
 
     @abstractmethod
     def stop(self) -> None:
@@ -71,6 +88,12 @@ class Service(ABC):
     def stranger(self) -> str:
         """The running server as a clause, where it was not this service that started it; empty where it was."""
         return ""
+
+    def _require_running(self) -> None:
+        """pg_ctl calls a standby that ended at once a success (that of 18 does, that of 15 does not): its control file
+        says "shut down in recovery", as that of a server does which has reached its recovery target."""
+        if find_postmaster(self.host) is None:
+            raise self._failure()
 
     def restart(self) -> None:
         """Stop and start, and see that it is another process that runs then."""
@@ -150,7 +173,7 @@ class SystemdService(Service):
         if self._systemctl("is-enabled", self._unit, check=False) not in ("enabled", "enabled-runtime"):
             self._systemctl("enable", self._unit)
 
-    def start(self) -> None:
+    def _start(self) -> None:
         # A unit that failed too often refuses to start until it is told to forget.
         self._systemctl("reset-failed", self._unit, check=False)
         try:
@@ -199,10 +222,6 @@ class SystemdService(Service):
                 raise self._failure()
             time.sleep(0.03)
 
-    def _failure(self) -> ReplicationError:
-        lines = self.host.files.tail(self.host.instance.log_file, lines=5) or self.journal().splitlines()[-8:]
-        return start_failure(self.host, "\n".join(lines))
-
     def _state(self) -> str:
         """The unit's state; C(activating) also while its start is yet to begin."""
         shown = self._systemctl("show", self._unit, "--property=ActiveState,Job", check=False)
@@ -227,12 +246,6 @@ class SystemdService(Service):
         while time.monotonic() < deadline and self._state() in passing:
             time.sleep(0.02)
 
-    def journal(self) -> str:
-        """The unit's last messages."""
-        return self.host.runner.run(
-            ["journalctl", "-u", self._unit, "-n", "20", "--no-pager", "-o", "cat"], check=False
-        ).stdout
-
 
 class ClusterService(Service):
     """postgresql-common without systemd."""
@@ -241,12 +254,12 @@ class ClusterService(Service):
         instance = self.host.instance
         self.host.runner.run(["pg_ctlcluster", instance.major, instance.name, verb], user=instance.os_user)
 
-    def start(self) -> None:
+    def _start(self) -> None:
         try:
             self._ctl("start")
         except CommandFailed as error:
-            raise _logged_failure(self.host) from error
-        _require_running(self.host)
+            raise self._failure() from error
+        self._require_running()
 
     def stop(self) -> None:
         instance = self.host.instance
@@ -263,7 +276,7 @@ class ProgramService(Service):
         argv = [instance.program("pg_ctl"), *words, "-D", instance.data_directory, "-w", "-t", str(self.timeout)]
         self.host.runner.run(argv, user=instance.os_user)
 
-    def start(self) -> None:
+    def _start(self) -> None:
         instance = self.host.instance
         log = instance.log_file
         if not self.host.files.exists(log):
@@ -275,8 +288,8 @@ class ProgramService(Service):
         try:
             self._ctl(*words)
         except CommandFailed as error:
-            raise _logged_failure(self.host) from error
-        _require_running(self.host)
+            raise self._failure() from error
+        self._require_running()
 
     def stop(self) -> None:
         self._ctl("stop", "-s", "-m", "fast")
@@ -296,20 +309,9 @@ def _wait_for_pid_file(host: Host, seconds: float = 10.0) -> None:
         time.sleep(0.05)
 
 
-def _require_running(host: Host) -> None:
-    """pg_ctl calls a standby that ended at once a success (that of 18 does, that of 15 does not): its control file says
-    "shut down in recovery", as that of a server does which has reached its recovery target."""
-    if find_postmaster(host) is None:
-        raise _logged_failure(host)
-
-
-def _logged_failure(host: Host) -> ReplicationError:
-    return start_failure(host, "\n".join(host.files.tail(host.instance.log_file, lines=5)))
-
-
-def start_failure(host: Host, log: str) -> ReplicationError:
+def start_failure(host: Host, log: str, *, ended: bool) -> ReplicationError:
     """What to say when a server does not come up."""
-    if find_postmaster(host) is not None:
+    if not ended:
         return ReplicationError(
             f"The server of {host.instance.data_directory} is still starting after the time allowed; it replays WAL. "
             f"Its last messages: {log}. Wait and run again; nothing is lost.",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._configuration import passfile_path
-from ansible_collections.pgtandem.replication.plugins.module_utils._database import ReplicationSession, Target
+from ansible_collections.pgtandem.replication.plugins.module_utils._database import ReplicationSession, Target, knock
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._instance import Upstream
@@ -38,12 +38,14 @@ def _target(host: Host, upstream: Upstream, name: str, settings: str) -> Target:
 
 def log_in(host: Host, upstream: Upstream, name: str, settings: str = "") -> ReplicationSession:
     """Log in under a name, with settings of the session; a refusal is told in the server's words, with what to do."""
+    target = _target(host, upstream, name, settings)
     try:
-        return ReplicationSession(_target(host, upstream, name, settings))
+        return ReplicationSession(target)
     except DatabaseError as error:
+        advice = login_advice(error.message, knock(target, replication=True))
         raise DatabaseError(
             f"This host could not follow {upstream.host}:{upstream.port}: it cannot log in there for replication as "
-            f"{upstream.user!r}. The server or libpq says: {error.message}. {login_advice(error.message)}",
+            f"{upstream.user!r}. The server or libpq says: {error.message.rstrip('.')}. {advice}".rstrip(),
             sqlstate=error.sqlstate,
         ) from error
 

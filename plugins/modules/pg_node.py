@@ -120,6 +120,10 @@ node:
       description: Its C(pgtandem_replication_user).
       type: str
       sample: replica
+    login_db:
+      description: Its C(pgtandem_login_db).
+      type: str
+      sample: postgres
     on_role_change:
       description: Its C(pgtandem_on_role_change).
       type: str

@@ -73,7 +73,7 @@ def plan_of(
         for address in addresses
     ]
     # pg_rewind logs in to a database, for which the rule above does not count.
-    rules += [dict(rule, database="postgres") for rule in rules]
+    rules += [dict(rule, database=node["login_db"]) for rule in rules]
     return {
         "cluster": node["cluster"],
         "role": "standby" if upstream else "primary",

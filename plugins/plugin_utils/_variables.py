@@ -33,7 +33,7 @@ INSTANCE_VARIABLES = (
     "log_file",
     "passfile",
 )
-LOGIN_VARIABLES = ("login_user", "login_password", "login_unix_socket")
+LOGIN_VARIABLES = ("login_user", "login_password", "login_unix_socket", "login_db")
 
 _DEFAULTS = os.path.join(os.path.dirname(__file__), "..", "..", "roles", "primary", "defaults", "main.yml")
 
@@ -66,6 +66,7 @@ def node_from(
         "has_password": bool(password),
         "password_fits_file": not any(char in str(password or "") for char in "\r\n\0"),
         "replication_user": str(values["replication_user"]),
+        "login_db": str(values["login_db"]),
         "on_role_change": str(values["on_role_change"]),
         "manage_packages": bool(values["manage_packages"]),
         "slots": bool(values["slots"]),

@@ -11,7 +11,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.pgtandem.replication.plugins.module_utils._system.startup import Answer, ask
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.startup import REFUSED, Answer, ask
 from conftest import SERVERS, Cluster, MakeCluster, MakeFolder, Task, run_tasks
 from site_runs import wait_until
 
@@ -39,7 +39,7 @@ def test_a_server_says_why_without_words(make_cluster: MakeCluster, make_folder:
     finally:
         os.kill(pid, signal.SIGCONT)
     cluster.run("pg_ctl", "-w", "-D", cluster.data_directory, "-s", "stop")
-    assert answer(cluster) == Answer()
+    assert answer(cluster) == Answer(failed=REFUSED)
     # A standby without hot_standby never lets anybody in.
     cluster.configure(hot_standby="off", restore_command="false")
     signal_file = Path(cluster.data_directory, "standby.signal")

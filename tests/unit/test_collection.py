@@ -326,6 +326,7 @@ PURE = {
     "_errors",
     "_hba",
     "_layout",
+    "_log_lines",
     "_login_advice",
     "_lsn",
     "_names",

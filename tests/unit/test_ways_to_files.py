@@ -39,7 +39,7 @@ EXCEPTIONS = {
     "module_utils/_waiter.py:_become_waiter": "its own descriptors and /dev/null",
     "module_utils/_host.py:look_at_facts": "/run/systemd/system, which is root's",
     "module_utils/_job.py:unit_name": "looks for systemd-run along root's own PATH",
-    "module_utils/_server_log.py:recent_log": "looks for journalctl along root's own PATH",
+    "module_utils/_server_log.py:_journalctl": "looks for journalctl along root's own PATH",
 }
 
 

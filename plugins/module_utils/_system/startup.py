@@ -12,11 +12,14 @@ Start-up; Error and Notice Message Fields).
 from __future__ import annotations
 
 import contextlib
+import errno
+import importlib
 import socket
 import struct
 import typing as t
 
 PROTOCOL = 196608
+_TLS_REQUEST = struct.pack("!ii", 8, 80877103)
 #: Longer is no answer to this.
 _LIMIT = 1 << 16
 
@@ -32,6 +35,12 @@ class Answer(t.NamedTuple):
     admits: bool = False
     #: It accepted the connection, or did not even that, and then said nothing.
     silent: bool = False
+    #: Why there was no connection, by the system's number: REFUSED, UNRESOLVED or UNREACHABLE.
+    failed: str = ""
+
+
+REFUSED, UNRESOLVED, UNREACHABLE = "refused", "unresolved", "unreachable"
+_FAILURES = {errno.ECONNREFUSED: REFUSED, errno.EHOSTUNREACH: UNREACHABLE, errno.ENETUNREACH: UNREACHABLE}
 
 
 def startup_packet(**parameters: str) -> bytes:
@@ -44,15 +53,26 @@ def startup_packet(**parameters: str) -> bytes:
     return struct.pack("!ii", len(words) + 8, PROTOCOL) + words
 
 
-def ask(host: str, port: int, *, user: str, dbname: str, timeout: float = 3.0) -> Answer:
-    """Knock at a server, as the account whose ids are in effect."""
+def ask(
+    host: str, port: int, *, user: str, dbname: str, timeout: float = 3.0, replication: bool = False, tls: bool = False
+) -> Answer:
+    """Knock at a server, as the account whose ids are in effect: with C(tls) over TLS where it offers that. Whose
+    certificate it shows does not matter, since nothing secret is sent."""
+    more = {"replication": "true"} if replication else {}
     try:
-        with contextlib.closing(_connected(host, port, timeout)) as client:
-            client.sendall(startup_packet(user=user, database=dbname, application_name="pgtandem"))
+        with contextlib.ExitStack() as stack:
+            client = stack.enter_context(contextlib.closing(_connected(host, port, timeout)))
+            if tls:
+                client = stack.enter_context(contextlib.closing(_over_tls(client)))
+            client.sendall(startup_packet(user=user, database=dbname, application_name="pgtandem", **more))
             return _read(client)
     except socket.timeout:
         return Answer(silent=True)
-    except (OSError, struct.error, ValueError):
+    except socket.gaierror:
+        return Answer(failed=UNRESOLVED)
+    except OSError as error:
+        return Answer(failed=_FAILURES.get(error.errno or 0, ""))
+    except (struct.error, ValueError):
         return Answer()
 
 
@@ -67,6 +87,18 @@ def _connected(host: str, port: int, timeout: float) -> socket.socket:
         client.close()
         raise
     return client
+
+
+def _over_tls(client: socket.socket) -> socket.socket:
+    client.sendall(_TLS_REQUEST)
+    if _exactly(client, 1) != b"S":
+        return client
+    # Its import takes longer than most runs of a module spend on Python's library, and is rarely needed.
+    ssl: t.Any = importlib.import_module("ssl")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return t.cast(socket.socket, context.wrap_socket(client))
 
 
 def _exactly(client: socket.socket, count: int) -> bytes:

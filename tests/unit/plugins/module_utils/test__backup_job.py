@@ -98,7 +98,7 @@ def run_job(folder: Path, *steps: tuple[str, str], wait: bool = True) -> dict[st
         "incoming": str(data / "pgtandem-incoming"),
         "total": None,
         "environment": {"PATH": os.environ["PATH"]},
-        "steps": [{"argv": ["/bin/sh", "-c", script], "phase": phase} for script, phase in steps],
+        "steps": [{"argv": ["/bin/sh", "-c", script, "sh", "--slot=pg2"], "phase": phase} for script, phase in steps],
     }
     (data / "pgtandem-job/request.json").write_text(json.dumps(request), encoding="utf-8")
     (data / "pgtandem-job/pass").write_text("secret", encoding="utf-8")
@@ -149,8 +149,8 @@ def test_a_program_that_is_killed_takes_its_children_along(tmp_path: Path) -> No
 
 
 SLOT_IN_USE = (
-    'echo \'pg_basebackup: error: could not send replication command "START_REPLICATION": ERROR:  replication slot '
-    "\"pg2\" is active for PID 7' >&2; echo 'pg_basebackup: error: background process terminated unexpectedly' >&2; "
+    'echo \'pg_basebackup: error: could not send replication command "START_REPLICATION": FEHLER:  Replikations-Slot '
+    "»pg2« ist aktiv für PID 7' >&2; echo 'pg_basebackup: error: background process terminated unexpectedly' >&2; "
 )
 
 
@@ -181,7 +181,7 @@ def test_a_slot_that_somebody_keeps_fails_the_copy(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(job, "__file__", str(impatient))
     # The whole copy is made before it is noticed, as before 15: a first refusal gives no reason to give up.
     marker = run_job(tmp_path, (f"echo try >> {tmp_path}/tries; sleep 0.8; {SLOT_IN_USE} exit 1", ""))
-    assert marker["phase"] == "failed" and 'slot "pg2" is active for PID 7' in str(marker["message"])
+    assert marker["phase"] == "failed" and "»pg2« ist aktiv für PID 7" in str(marker["message"])
     assert (tmp_path / "tries").read_text(encoding="utf-8").count("try") == 2
     assert not (tmp_path / "data/pgtandem-job/pass").exists()
 

@@ -5,15 +5,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from ansible_collections.pgtandem.replication.plugins.module_utils import _demote
 from ansible_collections.pgtandem.replication.plugins.module_utils._demote import (
     DemoteEvidence,
     DemoteRequest,
     Sender,
     plan_demotion,
 )
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError, ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._instance import Upstream
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import Login
+from stand_ins import host_on
 
 REQUEST = DemoteRequest(Login(), Upstream("192.0.2.2", 5432, "replica", "pg1"), successor="pg2", maximum_lag_bytes=100)
 FINE = (Sender("pg2", "streaming", 100), Sender("pg3", "catchup", 10**9))
@@ -43,3 +48,44 @@ def test_one_reason(seen: DemoteEvidence, words: str) -> None:
 def test_all_reasons() -> None:
     seen = DemoteEvidence((Sender("x", "backup", 0),), ("process 7 of app for 61 s",), "FATAL: no")
     assert len(plan_demotion(REQUEST, seen)) == 4
+
+
+class Greeted:
+    """A session that is ended, or is not."""
+
+    def __init__(self, ended: bool) -> None:
+        self._ended = ended
+
+    def ended_within(self, _seconds: float) -> bool:
+        return self._ended
+
+    def __enter__(self) -> Greeted:
+        return self
+
+    def __exit__(self, *_unused: object) -> None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("failures", "ended", "error"),
+    [(0, True, None), (2, True, None), (0, False, ReplicationError), (99, True, DatabaseError)],
+)
+def test_an_answer_is_known_in_any_language(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int, ended: bool, error: type[Exception] | None
+) -> None:
+    """Its end may come before the login is complete, and then nothing but words says that it was ended."""
+    tries = []
+
+    def log_in(*_words: object) -> Greeted:
+        tries.append(1)
+        if len(tries) <= failures:
+            raise DatabaseError("FATAL:  Verbindung wird abgebrochen aufgrund von Anweisung des Administrators")
+        return Greeted(ended)
+
+    monkeypatch.setattr(_demote, "log_in", log_in)
+    if error is None:
+        _demote._await_answer(host_on(tmp_path), REQUEST)
+    else:
+        with pytest.raises(error):
+            _demote._await_answer(host_on(tmp_path), REQUEST)
+    assert len(tries) <= failures + 1

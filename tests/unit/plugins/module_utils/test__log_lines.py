@@ -9,9 +9,9 @@ from __future__ import annotations
 import pytest
 from ansible_collections.pgtandem.replication.plugins.module_utils._log_lines import (
     cause_in,
-    join_continued,
     remedy_for,
 )
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.log_text import join_continued
 
 CONNECT = "2026-11-22 17:05:44.298 UTC [27804] FATAL:  could not connect to the primary server: "
 STREAM = "2026-11-22 17:05:44.298 UTC [27804] FATAL:  could not receive data from WAL stream: "
@@ -106,3 +106,10 @@ def test_a_password_in_the_log_is_struck_out() -> None:
 
 def test_a_line_that_is_no_trouble_has_no_remedy() -> None:
     assert remedy_for("LOG:  database system is ready to accept read-only connections") is None
+
+
+def test_a_statement_that_is_logged_is_no_cause() -> None:
+    refused = CONNECT + "Connection refused"
+    spoken = "2026-12-01 02:50:11 UTC [3] LOG:  statement: SELECT 'certificate' AS primary_conninfo, 'WAL streaming '"
+    cause = cause_in([refused, *[spoken] * 400])
+    assert cause is not None and cause.line == refused

@@ -56,6 +56,7 @@ def node(name: str, group: str, status: dict[str, t.Any] | None = None, **more: 
         "has_password": True,
         "password_fits_file": True,
         "replication_user": "replica",
+        "login_db": "postgres",
         "on_role_change": "fail",
         "manage_packages": True,
         "slots": True,
