@@ -61,6 +61,8 @@ class Host(t.NamedTuple):
     address: str
     image: str
     tmpfs: tuple[str, ...]
+    #: Disks of its own, that last as long as the host: where they are mounted, and their size.
+    disks: tuple[tuple[str, str], ...] = ()
 
 
 # --- what a scenario asks for ---------------------------------------------------------------------------------------
@@ -111,6 +113,7 @@ class Scenario:
                 address=str(ipaddress.IPv4Address(address)),
                 image=values["lab_image"],
                 tmpfs=tuple(f"{path}:{how}" for path, how in values.get("lab_tmpfs", {}).items()),
+                disks=tuple(values.get("lab_disks", {}).items()),
             )
         if not found:
             raise LabError(f"no host of {self.inventories} has both ansible_host and lab_image")
@@ -181,6 +184,7 @@ def clear(name: str) -> None:
     containers = podman("ps", "--all", "--quiet", *filters).stdout.split()
     if containers:
         podman("rm", "--force", "--time", "0", "--volumes", *containers)
+    remove_disks(*filters)
     networks = podman("network", "ls", "--quiet", *filters[:2]).stdout.split()
     if networks:
         podman("network", "rm", "--force", *networks)
@@ -257,6 +261,7 @@ def up(scenario: Scenario) -> None:
             arguments += ["--network", scenario.network, "--ip", host.address, "--mac-address", hardware_address(host)]
             arguments += [*labels(), "--label", f"{SCENARIO_LABEL}={scenario.key}"]
             arguments += [argument for mount in host.tmpfs for argument in ("--tmpfs", mount)]
+            arguments += [f"--volume={make_disk(scenario, host, path, size)}:{path}" for path, size in host.disks]
             podman(
                 "run", "--detach", "--systemd=always", *engine().run_flags, *arguments, tags[host.image], "/sbin/init"
             )
@@ -268,6 +273,24 @@ def up(scenario: Scenario) -> None:
     say(f"{scenario.key}: " + ", ".join(f"{host.name} {host.address}" for host in scenario.hosts) + " are up")
 
 
+def make_disk(scenario: Scenario, host: Host, path: str, size: str) -> str:
+    """Make a disk, a file that is mounted as long as its host runs; returns the volume's name."""
+    name = f"{scenario.container(host.name)}{path.replace('/', '-')}"
+    file = scenario.directory / f"{name}.ext4"
+    run(["truncate", "--size", size, str(file)])
+    run(["mkfs.ext4", "-q", "-F", str(file)])
+    owned = [*labels(), "--label", f"{SCENARIO_LABEL}={scenario.key}"]
+    podman("volume", "create", *owned, "--opt=type=ext4", f"--opt=device={file}", "--opt=o=loop", name)
+    return name
+
+
+def remove_disks(*filters: str) -> None:
+    """Remove the volumes of hosts that are gone."""
+    found = podman("volume", "ls", "--quiet", *filters).stdout.split()
+    if found:
+        podman("volume", "rm", "--force", *found)
+
+
 def down(scenario: Scenario) -> None:
     """Leave nothing of a scenario but the cached images."""
     if not shutil.which("podman"):
@@ -277,6 +300,7 @@ def down(scenario: Scenario) -> None:
     found = podman("ps", "--all", "--quiet", *filters).stdout.split()
     if found:
         podman("rm", "--force", "--time", "0", "--volumes", *found)
+    remove_disks(*filters)
     if owner_of("network", scenario.network) == str(CHECKOUT):
         podman("network", "rm", "--force", scenario.network)
     shutil.rmtree(scenario.directory, ignore_errors=True)

@@ -22,7 +22,7 @@ LOGS = ROOT / ".cache" / "molecule"
 SOME = ("faults", "default", "versions-13", "versions-18")
 ALL = (
     *("switchover", "faults", "failover", "basebackup", "clusters", "tls", "tls-13", "unprivileged", "default"),
-    *("status", "loopback", "existing", "projects", "surroundings", "hostile", "patroni"),
+    *("status", "loopback", "existing", "projects", "surroundings", "hostile", "patroni", "chaos"),
     *(f"ordered-{major}" for major in (12, 13, 15)),
     *(f"versions-{major}" for major in (10, 11, 12, 13, 14, 15, 16, 17, 18, 19)),
 )
