@@ -136,6 +136,33 @@ def remedy_for(line: str) -> str | None:
     return None
 
 
+#: What the WAL of a server is said to be that does not go on where a standby's own ends. Once, at the end of what lies
+#: in pg_wal, that is nothing; over and over at one position it is.
+_UNFIT = re.compile(
+    r"(?:record with incorrect prev-link|incorrect resource manager data checksum|invalid resource manager ID"
+    r"|invalid record length|invalid record offset|contrecord is requested|there is no contrecord flag"
+    r"|unexpected pageaddr)\b.*? at ([0-9A-F]+/[0-9A-F]+)"
+)
+_OFTEN = 3
+_PARTED = (
+    "the upstream's WAL does not go on where this standby's own ends, so the two have diverged on one timeline, as "
+    "after a start without standby.signal. pg_rewind goes by timelines: have it copied anew (pgtandem_reseed with "
+    "pgtandem_reseed_mode=copy)"
+)
+
+
+def _parted(messages: t.Sequence[str]) -> Cause | None:
+    """A standby that reads the same wrong record over and over."""
+    places: dict[str, int] = {}
+    for message in messages:
+        match = _UNFIT.search(message)
+        if match:
+            places[match.group(1)] = places.get(match.group(1), 0) + 1
+            if places[match.group(1)] == _OFTEN:
+                return Cause(message, _PARTED)
+    return None
+
+
 def cause_in(lines: t.Iterable[str]) -> Cause | None:
     """The last message about the stream, else the last that stopped a process; None where there is neither."""
     messages = join_continued(lines)
@@ -146,6 +173,9 @@ def cause_in(lines: t.Iterable[str]) -> Cause | None:
         and not _STATEMENT.search(message)
         and (remedy_for(message) or stops_a_process(message))
     ]
+    parted = None if known else _parted(messages)
+    if parted is not None:
+        return parted
     fatal = [message for message in messages if stops_a_process(message)]
     if not known and not fatal:
         return None

@@ -36,13 +36,19 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._errors impor
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host, program_version
 from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import try_lock
 from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import latest_lsn
-from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import format_conninfo, passfile_line
+from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import (
+    format_conninfo,
+    passfile_line,
+    quote_setting,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._rewind_kept import REWOUND, Kept
 from ansible_collections.pgtandem.replication.plugins.module_utils._rewind_obstacles import (
     Obstacles,
     files_of_source,
+    look_at_tablespaces,
     obstacles_on_target,
     shown,
+    tablespaces_of_source,
     unreadable_on_source,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._rewind_plan import (
@@ -52,11 +58,15 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._rewind_plan 
     decide,
     explained,
     is_clean,
+    is_wal_gone,
+    lost_its_mark,
     needed_wal,
+    usable_restore_command,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._rewind_plan import Target as Rewound
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import find_postmaster, look_at_directory
 from ansible_collections.pgtandem.replication.plugins.module_utils._server_log import mark_log, start_messages
+from ansible_collections.pgtandem.replication.plugins.module_utils._server_settings import read_server_settings
 from ansible_collections.pgtandem.replication.plugins.module_utils._service import service_of, start_failure
 from ansible_collections.pgtandem.replication.plugins.module_utils._standby import mark_as_standby
 from ansible_collections.pgtandem.replication.plugins.module_utils._status import parse_history
@@ -90,6 +100,8 @@ class RewindRequest:
     #: Where pg_rewind cannot do it, say so instead of failing.
     or_copy: bool = False
     timeout: int = 300
+    #: How the target's WAL is fetched from an archive; empty: as its own configuration says.
+    restore_command: str = ""
 
     def shown(self) -> str:
         """For messages."""
@@ -133,7 +145,10 @@ def find_obstacles(host: Host, request: RewindRequest) -> Obstacles:
     with _logged_in(request) as database:
         paths = files_of_source(database)
         unreadable = unreadable_on_source(database, paths)
-    return obstacles_on_target(host, set(paths))._replace(unreadable=tuple(unreadable))
+        tablespaces = tablespaces_of_source(database)
+    places = look_at_tablespaces(host, tablespaces)
+    found = obstacles_on_target(host, set(paths))
+    return found._replace(unreadable=tuple(unreadable), folders=places.folders, unfit=places.unfit)
 
 
 def _source_of(database: Database, target: Target) -> Source:
@@ -197,11 +212,22 @@ def _target_of(host: Host, evidence: DirectoryEvidence, *, is_standby: bool) -> 
         minimum_recovery_lsn=None if minimum in (None, "0/0", "0/00000000") else minimum,
         forks=forks,
         is_standby=is_standby,
+        is_unmarked=not is_standby and _lost_its_mark(host, control),
         data_checksums=control.data_checksums,
         wal_log_hints=control.wal_log_hints,
         full_page_writes=control.full_page_writes,
         has_program=_has_program(host),
     )
+
+
+def _lost_its_mark(host: Host, control: ControlData) -> bool:
+    """Only what the managed file says of an upstream counts; recovery targets do wherever the server reads them."""
+    winners = read_server_settings(host).winners()
+    configured = {name: setting.value for name, setting in winners.items()}
+    upstream = winners.get("primary_conninfo")
+    if upstream is not None and upstream.path != host.instance.settings_file:
+        del configured["primary_conninfo"]
+    return lost_its_mark(control.state, configured)
 
 
 def _program(host: Host) -> str | None:
@@ -219,8 +245,16 @@ def _has_program(host: Host) -> bool:
     return same_major(program_version(host.runner, host.files, program), host.instance.version)
 
 
-def rewind_command(program: str, request: RewindRequest, *, directory: str, passfile: str, version: int) -> list[str]:
-    """pg_rewind's words; the password is in the file.
+def rewind_command(
+    program: str,
+    request: RewindRequest,
+    *,
+    directory: str,
+    passfile: str,
+    version: int,
+    archive: t.Sequence[str] = (),
+) -> list[str]:
+    """pg_rewind's words; the password is in the file. `archive` are those by which it asks an archive for WAL.
 
     >>> rewind_command("pg_rewind", RewindRequest("pg2", 5432, "replica"), directory="/d", passfile="/p",
     ...     version=150000)[-1]
@@ -237,7 +271,7 @@ def rewind_command(program: str, request: RewindRequest, *, directory: str, pass
         **known_options(request.options, version),
         "options": f"{_SOURCE_SETTINGS} {request.options.get('options', '')}".strip(),
     }
-    words = [program, f"--target-pgdata={directory}", f"--source-server={format_conninfo(options)}"]
+    words = [program, f"--target-pgdata={directory}", f"--source-server={format_conninfo(options)}", *archive]
     # The server was brought to a clean end before, while the directory could still be started.
     return words + (["--no-ensure-shutdown"] if supports(version, "rewind_ensures_shutdown") else [])
 
@@ -257,6 +291,10 @@ class _Rewind:
         self._common: str | None = None
         #: Files that cannot be written and are put away before.
         self._movable: tuple[str, ...] = ()
+        #: Folders of tablespaces that are made before.
+        self._folders: tuple[str, ...] = ()
+        #: What a trial that asks no archive leaves open.
+        self._untried = ""
 
     def foresee(self) -> dict[str, t.Any]:
         """What a run would do, as far as that can be known without touching anything."""
@@ -273,7 +311,9 @@ class _Rewind:
             self._actions.append("stop the server")
         if decision.way is Way.REWIND:
             if is_clean(target.state) and evidence.running_pid is None:
-                decision = self._tried(decision, source)
+                # An archive is not asked, since what it brings would be written into the data directory.
+                decision = self._tried(decision, source, ask_archive=False)
+                note = self._untried or None
             decision = self._unobstructed(decision)
             if not is_clean(target.state) or evidence.running_pid is not None:
                 note = "pg_rewind can be tried only on a server that was shut down cleanly, so check mode did not."
@@ -368,6 +408,7 @@ class _Rewind:
             if classify(look_at_directory(self._host)) is DirectoryState.PRIMARY:
                 self._actions.append(f"mark {self._directory} as a standby's")
         elif decision.way is Way.REWIND:
+            self._actions += [f"make {folder} for a tablespace" for folder in self._folders]
             self._actions.append(f"rewind {self._directory} to {self._request.shown()}{self._amount}")
         elif not self._request.or_copy:
             raise ReplicationError(
@@ -419,7 +460,40 @@ class _Rewind:
             if find_postmaster(host) is not None:
                 host.runner.run(words + ["-m", "fast", "stop"], user=host.instance.os_user)
 
-    def _tried(self, decision: Decision, source: Source) -> Decision:
+    @contextlib.contextmanager
+    def _archive(self, folder: str, *, ask: bool = True) -> t.Iterator[list[str]]:
+        """The words by which pg_rewind asks the archive for WAL that is gone here; none where there is no archive.
+
+        It has the server program read a configuration file. `folder` is one of ours, where that can be written.
+        """
+        command = self._restore_command()
+        if not command or not ask:
+            yield []
+            return
+        files, instance = self._host.files, self._host.instance
+        path, words = f"{self._directory}/postgresql.conf", ["--restore-target-wal"]
+        if supports(instance.version, "rewind_config_file"):
+            path = f"{folder}/archive.conf"
+            words.append(f"--config-file={path}")
+        elif files.lies(path):
+            # The server's own, which the program reads as it is.
+            yield words if self._configured_restore_command() else []
+            return
+        files.write_text(path, f"restore_command = {quote_setting(command)}\n", mode=0o600, durable=False)
+        try:
+            yield words
+        finally:
+            files.forget_file(path)
+
+    def _configured_restore_command(self) -> str:
+        setting = read_server_settings(self._host).winners().get("restore_command")
+        return setting.value if setting else ""
+
+    def _restore_command(self) -> str:
+        asked = self._request.restore_command or self._configured_restore_command()
+        return usable_restore_command(asked, self._host.instance.version)
+
+    def _tried(self, decision: Decision, source: Source, *, ask_archive: bool = True) -> Decision:
         """What pg_rewind itself says without changing anything (--dry-run), once all that is known speaks for it.
 
         It has looked at everything when it says how much there is to copy. Left alone it would now fetch all of that
@@ -431,14 +505,22 @@ class _Rewind:
         self._host.files.make_folder(folder, mode=0o700)
         try:
             self._write_passfile(passfile)
-            done = self._host.runner.run_until(
-                [*self._command(passfile), "--dry-run", "--progress"], word=NEED_TO_COPY, user=owner
-            )
+            with self._archive(folder, ask=ask_archive) as archive:
+                done = self._host.runner.run_until(
+                    [*self._command(passfile, archive), "--dry-run", "--progress"], word=NEED_TO_COPY, user=owner
+                )
         finally:
             self._host.files.forget_file(passfile)
             self._host.files.remove_folder(folder)
         if done.status != 0:
-            return Decision(Way.COPY, decision.why, (explained(_errors_of(done.stdout)),))
+            said = _errors_of(done.stdout)
+            if is_wal_gone(said) and not ask_archive and self._restore_command():
+                self._untried = (
+                    "The WAL back to where the ways parted is not all here, and pg_rewind will ask restore_command for "
+                    "it, which check mode did not."
+                )
+                return decision
+            return Decision(Way.COPY, decision.why, (explained(said, asked_archive=bool(archive)),))
         if "no rewind required" in done.stdout:
             return Decision(Way.START, f"pg_rewind finds nothing that {source.shown} does not have")
         common = re.search(r"last common checkpoint at ([0-9A-Fa-f]+/[0-9A-Fa-f]+)", done.stdout)
@@ -454,6 +536,8 @@ class _Rewind:
         found = find_obstacles(self._host, self._request)
         if found.unreadable:
             raise ReplicationError(self._refusal(self._unreadable(found)))
+        if found.unfit:
+            raise ReplicationError(self._refusal(self._unfit(found)))
         if found.unwritable:
             return Decision(Way.COPY, decision.why, (_unwritable(found.unwritable),))
         needed, free = self._kept.room_for(self._needed_wal(look_at_directory(self._host)))
@@ -464,7 +548,7 @@ class _Rewind:
                     f"beside {self._directory}, and {free} are free. Make room and run again."
                 )
             )
-        self._movable = found.movable
+        self._movable, self._folders = found.movable, found.folders
         return decision
 
     def _refusal(self, why: str) -> str:
@@ -475,6 +559,13 @@ class _Rewind:
             f"The server at {self._request.shown()} cannot read files of its own data directory, which pg_rewind and "
             f"pg_basebackup have to fetch: {shown(found.unreadable)}. Move them out of that directory, or let the "
             "server's account read them, and run again."
+        )
+
+    def _unfit(self, found: Obstacles) -> str:
+        return (
+            f"The server at {self._request.shown()} has tablespaces for which this host has no folder that pg_rewind "
+            f"could fill: {'; '.join(found.unfit)}. Make each there, empty, with install -d -o "
+            f"{self._host.instance.os_user} -m 0700 FOLDER, and run again."
         )
 
     def _needed_wal(self, evidence: DirectoryEvidence) -> list[str]:
@@ -492,18 +583,21 @@ class _Rewind:
         line = passfile_line(host=request.host, port=request.port, user=request.user, password=request.password or "")
         self._host.files.write_text(path, line + "\n", mode=0o600, durable=False)
 
-    def _command(self, passfile: str) -> list[str]:
+    def _command(self, passfile: str, archive: t.Sequence[str] = ()) -> list[str]:
         return rewind_command(
             t.cast(str, _program(self._host)),
             self._request,
             directory=self._directory,
             passfile=passfile,
             version=self._host.instance.version,
+            archive=archive,
         )
 
     def _rewind(self, lock: int, evidence: DirectoryEvidence | None = None) -> None:
         """Let pg_rewind do it. C(evidence) of the directory before its first write; None: that was in another run."""
         wal = self._needed_wal(evidence) if evidence else ()
+        for folder in self._folders:
+            self._host.files.make_folder(folder, mode=0o700)
         self._kept.begin(movable=self._movable, wal=wal, source=self._request.shown())
         self._kept.write_passfile(
             passfile_line(
@@ -514,9 +608,9 @@ class _Rewind:
             )
         )
         try:
-            self._host.runner.run(
-                self._command(self._kept.passfile), user=self._host.instance.os_user, keep_open=[lock]
-            )
+            with self._archive(self._kept.folder) as archive:
+                words = self._command(self._kept.passfile, archive)
+                self._host.runner.run(words, user=self._host.instance.os_user, keep_open=[lock])
         except CommandFailed as error:
             said = _errors_of(str(error.details.get("stdout", "")) + str(error.details.get("stderr", "")))
             again = (
@@ -552,6 +646,9 @@ class _Rewind:
         found = find_obstacles(self._host, self._request)
         if found.unreadable:
             raise ReplicationError(f"{self._directory} is half rewound, and stays so. {self._unreadable(found)}")
+        if found.unfit:
+            raise ReplicationError(f"{self._directory} is half rewound, and stays so. {self._unfit(found)}")
+        self._folders = found.folders
         self._actions.append(f"rewind {self._directory} to {self._request.shown()} again, since {why}")
         try:
             # What could be moved was moved, so a file that cannot be written came after that.

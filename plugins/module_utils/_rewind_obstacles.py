@@ -16,6 +16,7 @@ import os
 import re
 import typing as t
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import NOT_DATA
 from ansible_collections.pgtandem.replication.plugins.module_utils._database import Database
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
@@ -50,6 +51,10 @@ class Obstacles(t.NamedTuple):
     unwritable: tuple[str, ...] = ()
     #: Files of the source, as clauses with the reason.
     unreadable: tuple[str, ...] = ()
+    #: Folders of the source's tablespaces that are not there and can be made.
+    folders: tuple[str, ...] = ()
+    #: Folders of tablespaces in which pg_rewind could not write, as clauses with the reason.
+    unfit: tuple[str, ...] = ()
 
 
 def is_excluded(path: str) -> bool:
@@ -147,6 +152,45 @@ def obstacles_on_target(host: Host, source: t.Container[str]) -> Obstacles:
             continue
         unwritable.append(f"{directory}/{path} ({os.strerror(why)})" if path else f"{directory} ({os.strerror(why)})")
     return Obstacles(movable=tuple(sorted(movable)), unwritable=tuple(unwritable))
+
+
+_TABLESPACES = """
+SELECT oid::text AS oid, spcname AS name, pg_tablespace_location(oid) AS location FROM pg_tablespace
+WHERE pg_tablespace_location(oid) LIKE '/%' ORDER BY spcname
+"""
+
+
+def tablespaces_of_source(database: Database) -> list[dict[str, str]]:
+    """The tablespaces of the source that have a folder of their own."""
+    return database.rows(_TABLESPACES)
+
+
+def look_at_tablespaces(host: Host, tablespaces: t.Iterable[t.Mapping[str, str]]) -> Obstacles:
+    """Where pg_rewind would write the source's tablespaces: it makes links to the same folders, and no folder."""
+    files, links = host.files, f"{host.instance.data_directory}/pg_tblspc"
+    folders, unfit = [], []
+    for tablespace in tablespaces:
+        link, path = f"{links}/{tablespace['oid']}", tablespace["location"]
+        what = f"{path} of tablespace {tablespace['name']}"
+        if files.lies(link):
+            place = files.real_path(link)
+            if not files.is_folder(place):
+                unfit.append(f"{place} of tablespace {tablespace['name']} is not there (is its disk mounted?)")
+        elif files.is_folder(path):
+            names = set(files.list_names(path)) - NOT_DATA
+            if names:
+                unfit.append(f"{what} is not empty ({', '.join(sorted(names)[:3])})")
+            elif not files.may_take(path):
+                unfit.append(f"{what} does not belong to {host.instance.os_user}")
+            else:
+                folders.append(path)
+        elif files.lies(path):
+            unfit.append(f"{what} is not a folder")
+        elif files.may_make(path):
+            folders.append(path)
+        else:
+            unfit.append(f"{what} is not there, and {host.instance.os_user} may not make it")
+    return Obstacles(folders=tuple(folders), unfit=tuple(unfit))
 
 
 def shown(paths: t.Sequence[str]) -> str:

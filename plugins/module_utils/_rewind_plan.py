@@ -18,7 +18,11 @@ from enum import Enum
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import parse_lsn
 from ansible_collections.pgtandem.replication.plugins.module_utils._values import timelines
-from ansible_collections.pgtandem.replication.plugins.module_utils._versions import since_text, supports
+from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
+    RECOVERY_TARGETS,
+    since_text,
+    supports,
+)
 
 #: Entries of a data directory that are PostgreSQL's own (manual, Database File Layout). Everything else at the top of
 #: it, configuration and logs above all, belongs to this host and not to the server that it is rewound to.
@@ -56,6 +60,8 @@ class Target:
     #: Each earlier timeline and where it was left; None where the history is not known.
     forks: t.Mapping[int, str] | None = None
     is_standby: bool = False
+    #: Nothing marks it as a standby, and yet it was one to its end, as its control file and its configuration say.
+    is_unmarked: bool = False
     data_checksums: bool = False
     wal_log_hints: bool = False
     full_page_writes: bool | None = None
@@ -117,13 +123,46 @@ def diverged(target: Target, source: Source) -> str | None:
         target.forks,
         begun=target.checkpoint_lsn,
         ended=target.minimum_recovery_lsn,
-        killed=not target.is_standby and not is_clean(target.state),
+        killed=not _was_standby(target) and not is_clean(target.state),
     )
     # Of a history that could not be read nothing says that it leads there.
     why = timelines.divergence(ours, timelines.History(source.timeline, source.forks or {}), source.shown)
+    if why is None and target.is_unmarked and target.timeline == source.timeline:
+        return _ahead(target, source)
     if why is None and target.timeline == source.timeline and not target.is_standby:
         return f"both were primaries of timeline {target.timeline}, so nothing tells where their ways parted"
     return why
+
+
+#: What a control file says of a server that never wrote WAL of its own since it began its recovery.
+_IN_RECOVERY = ("shut down in recovery", "in archive recovery")
+
+
+def lost_its_mark(state: str, configured: t.Mapping[str, str]) -> bool:
+    """Whether a directory without a mark is that of a standby, which the settings that its server reads have to say as
+    well: a restoration to a point in time that was stopped looks the same.
+
+    >>> lost_its_mark("shut down in recovery", {"primary_conninfo": "host=pg1"})
+    True
+    >>> lost_its_mark("shut down", {"primary_conninfo": "host=pg1"})
+    False
+    >>> lost_its_mark("shut down in recovery", {"primary_conninfo": "host=pg1", "recovery_target_time": "2026-01-01"})
+    False
+    """
+    targets = [name for name in RECOVERY_TARGETS if configured.get(name)]
+    return state in _IN_RECOVERY and bool(configured.get("primary_conninfo")) and not targets
+
+
+def _was_standby(target: Target) -> bool:
+    return target.is_standby or target.is_unmarked
+
+
+def _ahead(target: Target, source: Source) -> str | None:
+    """On one timeline a standby is never ahead of its primary."""
+    ours = target.minimum_recovery_lsn or target.checkpoint_lsn
+    if ours and source.lsn and parse_lsn(ours) > parse_lsn(source.lsn):
+        return f"it is at {ours} of timeline {target.timeline}, and {source.shown} only at {source.lsn}"
+    return None
 
 
 def decide(target: Target, source: Source) -> Decision:
@@ -135,6 +174,8 @@ def decide(target: Target, source: Source) -> Decision:
             ("They are no copies of one cluster, so the one cannot become a standby of the other.",),
         )
     why = diverged(target, source)
+    if why is None and target.is_unmarked:
+        return Decision(Way.START, "it was a standby until it was stopped, and only the file that marks one is gone")
     if why is None:
         return Decision(Way.START, f"it holds nothing that {source.shown} does not have")
     against = tuple(_against(target, source))
@@ -207,13 +248,36 @@ _WAL_GONE = (
 )
 
 
-def explained(said: str) -> str:
+def is_wal_gone(said: str) -> bool:
+    """Whether pg_rewind ended since the target lacks WAL.
+
+    >>> is_wal_gone("pg_rewind: error: could not find previous WAL record at 0/3000060: ...")
+    True
+    """
+    return any(words in said for words in _WAL_GONE)
+
+
+def usable_restore_command(command: str, version: int) -> str:
+    """The command by which pg_rewind can fetch WAL from an archive; empty where it cannot (fe_archive.c refuses %r).
+
+    >>> [usable_restore_command(text, 150000) for text in ("cp /a/%f %p", "get %f %p %r", "")]
+    ['cp /a/%f %p', '', '']
+    >>> usable_restore_command("cp /a/%f %p", 120000)
+    ''
+    """
+    refused = re.search(r"(?<!%)(%%)*%r", command)
+    return "" if refused or not supports(version, "rewind_restores_wal") else command.strip()
+
+
+def explained(said: str, *, asked_archive: bool = False) -> str:
     """What stands behind an error of pg_rewind's, as a sentence.
 
     >>> explained('pg_rewind: error: could not open file "/d/pg_wal/000000010000000000000006": No such file')[:51]
     'The WAL back to where the ways parted is gone here '
     """
     line = " ".join(said.split())
-    if any(words in line for words in _WAL_GONE):
-        return f"The WAL back to where the ways parted is gone here (pg_rewind: {line})."
+    if is_wal_gone(line):
+        where = "here, and restore_command does not bring it" if asked_archive else "here"
+        archive = "" if asked_archive else " Where an archive has it, set pgtandem_restore_command."
+        return f"The WAL back to where the ways parted is gone {where} (pg_rewind: {line}).{archive}"
     return f"pg_rewind refuses: {line}."

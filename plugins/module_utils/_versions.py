@@ -112,6 +112,10 @@ FEATURES: dict[str, Span] = {
     "rewind_from_standby": Span(140000),
     # It looks at the source's timeline itself; before, it went by the source's last checkpoint (release notes 16).
     "rewind_sees_promotion": Span(160000),
+    # It fetches WAL that the target no longer has by restore_command (release notes 13), and takes the name of a
+    # configuration file (15); before, it read postgresql.conf in the data directory.
+    "rewind_restores_wal": Span(130000),
+    "rewind_config_file": Span(150000),
     # What a replication connection can be asked about a slot.
     "read_replication_slot": Span(150000),
     "list_wal_directory": Span(100000),

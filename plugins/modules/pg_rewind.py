@@ -62,6 +62,12 @@ options:
       - Where C(pg_rewind) cannot do it, return RV(way) V(copy) with the RV(reasons) instead of failing.
     type: bool
     default: false
+  restore_command:
+    description:
+      - How WAL that this host no longer has is fetched from an archive, as the server's parameter of that name. From
+        version 13 on C(pg_rewind) asks by it for what is gone. By default it is what the server's configuration says.
+      - One that holds C(%r) is not used, since C(pg_rewind) refuses it.
+    type: str
   timeout:
     description: Seconds that another run is waited for, and that a stop of the server may take.
     type: int
@@ -182,6 +188,7 @@ def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
             stop=parameters["stop"],
             or_copy=parameters["or_copy"],
             timeout=parameters["timeout"],
+            restore_command=parameters["restore_command"] or "",
         ),
         check_mode=module.check_mode,
     )
@@ -200,6 +207,7 @@ def main() -> None:
             "source_options": {"type": "dict", "default": {}},
             "stop": {"type": "str", "choices": list(STOP), "default": "never"},
             "or_copy": {"type": "bool", "default": False},
+            "restore_command": {"type": "str"},
             "timeout": {"type": "int", "default": 300},
         },
     )

