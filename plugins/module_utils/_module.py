@@ -19,6 +19,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._errors impor
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host, look_at_host
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import ModuleRunner
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.files import Files
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.ranges import range_problems
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.results import clean_result
 
 #: A job takes the instance and the module's parameters and returns the module's result.
@@ -44,6 +45,9 @@ def run_job(
     # Files and folders that programs make must not be open to others; the server insists on it for its own.
     os.umask(0o077)
     try:
+        wrong = range_problems(module.params)
+        if wrong:
+            raise ReplicationError(f"{' '.join(wrong)} Correct {'it' if len(wrong) == 1 else 'them'}.")
         try:
             options = instance_from(module.params)
             host = look_at_host(options, ModuleRunner(module), Files(options.os_user))

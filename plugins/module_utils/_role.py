@@ -30,6 +30,8 @@ if t.TYPE_CHECKING:
 #: What stands in messages, results and diffs where a secret was.
 HIDDEN = "********"
 
+_INSUFFICIENT_PRIVILEGE = "42501"
+
 #: Relative dates would mean another day at every run.
 _RELATIVE_DATES = ("now", "today", "tomorrow", "yesterday")
 
@@ -107,6 +109,8 @@ class RoleEvidence:
     is_own_session: bool = False
     #: Functions of pg_rewind that the role may not run, as far as that was asked for.
     rewind_missing: tuple[str, ...] = ()
+    #: Those that were granted to it, where it is to be dropped.
+    rewind_granted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,8 @@ class RolePlan:
     set_valid_until: bool = False
     #: Functions to grant.
     grants: tuple[str, ...] = ()
+    #: Functions whose grants are taken back before the role is dropped.
+    revokes: tuple[str, ...] = ()
     blockers: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     #: The role once the plan is carried out.
@@ -301,8 +307,13 @@ def _plan_absent(request: RoleRequest, seen: RoleEvidence) -> RolePlan:
         )
     if seen.is_own_session:
         blockers.append(f"This session is logged in as {request.name!r}; use another login_user to drop it.")
+    taken = (f"Revoke from the role {request.name} what pg_rewind reads",) if seen.rewind_granted else ()
     return RolePlan(
-        actions=(f"Drop the role {request.name}",), verb="DROP ROLE", blockers=tuple(blockers), after=RoleState(False)
+        actions=(*taken, f"Drop the role {request.name}"),
+        verb="DROP ROLE",
+        revokes=seen.rewind_granted,
+        blockers=tuple(blockers),
+        after=RoleState(False),
     )
 
 
@@ -334,7 +345,17 @@ def build_statement(request: RoleRequest, plan: RolePlan, verifier: str | None) 
 
 
 def observe_role(database: Database, request: RoleRequest) -> RoleEvidence:
-    """The role, read in few queries; needs a superuser, since only one may read stored passwords."""
+    """The role, read in few queries. What is stored of a password only a superuser may read, and is needed only
+    where one is asked for."""
+    try:
+        return _observe_role(database, request, "pg_authid")
+    except DatabaseError as error:
+        if error.sqlstate != _INSUFFICIENT_PRIVILEGE or request.password is not None:
+            raise
+    return _observe_role(database, request, "pg_roles")
+
+
+def _observe_role(database: Database, request: RoleRequest, catalogue: str) -> RoleEvidence:
     bypass = "a.rolbypassrls" if supports(database.version, "bypass_row_security") else "false"
     # The left join always has a row.
     (row,) = database.rows(
@@ -346,7 +367,7 @@ def observe_role(database: Database, request: RoleRequest) -> RoleEvidence:
         "coalesce(a.rolvaliduntil, 'infinity') = r.valid_until AS valid_until_fits, "
         "r.valid_until < now() AS valid_until_passed, nullif(r.valid_until, 'infinity')::text AS valid_until_wanted "
         "FROM (SELECT coalesce(%s::text, 'infinity')::timestamptz AS valid_until) AS r "
-        "LEFT JOIN pg_authid a ON a.rolname = %s",
+        f"LEFT JOIN {catalogue} a ON a.rolname = %s",
         [request.valid_until, request.name],
     )
     method = password_method(row["password_encryption"])
@@ -387,10 +408,12 @@ def observe_role(database: Database, request: RoleRequest) -> RoleEvidence:
     )
     if request.present:
         return evidence
+    functions = REWIND_FUNCTIONS if supports(database.version, "rewind_by_role") else ()
     return replace(
         evidence,
         senders=_senders(database, row["oid"]),
-        dependents=_dependents(database, row["oid"]),
+        dependents=_dependents(database, row["oid"], functions),
+        rewind_granted=granted_functions(database, request.name, functions),
         is_own_session=row["own_user"] == request.name,
     )
 
@@ -402,6 +425,19 @@ def missing_functions(database: Database, role: str, functions: t.Sequence[str])
     rows = database.rows(
         "SELECT f.signature FROM unnest(%s::text[]) AS f(signature) "
         "WHERE NOT has_function_privilege(%s, f.signature, 'EXECUTE') ORDER BY 1",
+        [list(functions), role],
+    )
+    return tuple(row["signature"] for row in rows)
+
+
+def granted_functions(database: Database, role: str, functions: t.Sequence[str]) -> tuple[str, ...]:
+    """Those of the functions that were granted to the role itself."""
+    if not functions:
+        return ()
+    rows = database.rows(
+        "SELECT f.signature FROM unnest(%s::text[]) AS f(signature) "
+        "JOIN pg_proc p ON p.oid = f.signature::regprocedure CROSS JOIN LATERAL aclexplode(p.proacl) AS a "
+        "JOIN pg_roles r ON r.oid = a.grantee WHERE r.rolname = %s AND a.privilege_type = 'EXECUTE' ORDER BY 1",
         [list(functions), role],
     )
     return tuple(row["signature"] for row in rows)
@@ -420,8 +456,9 @@ def _senders(database: Database, oid: str) -> tuple[str, ...]:
     )
 
 
-def _dependents(database: Database, oid: str) -> tuple[str, ...]:
-    """What keeps a role from being dropped (manual, pg_shdepend). Only this database's objects can be described."""
+def _dependents(database: Database, oid: str, own: t.Sequence[str]) -> tuple[str, ...]:
+    """What keeps a role from being dropped (manual, pg_shdepend), but for this database's grants on our C(own)
+    functions. Only this database's objects can be described."""
     rows = database.rows(
         "SELECT d.datname, CASE WHEN s.dbid = 0 OR d.datname = current_database() "
         "THEN CASE s.deptype WHEN 'o' THEN 'owner of ' WHEN 'a' THEN 'privileges for ' ELSE '' END "
@@ -429,8 +466,10 @@ def _dependents(database: Database, oid: str) -> tuple[str, ...]:
         "FROM pg_shdepend s LEFT JOIN pg_database d ON d.oid = s.dbid "
         # Memberships go with the role.
         "WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = %s::oid "
-        "AND s.classid <> 'pg_auth_members'::regclass ORDER BY 1, 2",
-        [oid],
+        "AND s.classid <> 'pg_auth_members'::regclass AND NOT (s.deptype = 'a' AND s.classid = 'pg_proc'::regclass "
+        "AND d.datname = current_database() "
+        "AND s.objid = ANY (ARRAY(SELECT f::regprocedure::oid FROM unnest(%s::text[]) AS f))) ORDER BY 1, 2",
+        [oid, list(own)],
     )
     here = dict.fromkeys(row["described"] for row in rows if row["described"] is not None)
     elsewhere = [row["datname"] for row in rows if row["described"] is None]
@@ -439,10 +478,12 @@ def _dependents(database: Database, oid: str) -> tuple[str, ...]:
     )
 
 
-def prepare_session(database: Database) -> None:
-    """Quiet our own session, and let it not wait for a synchronous standby."""
-    values = ", ".join(["(%s, %s)"] * len(_SESSION))
-    flat = [text for pair in sorted(_SESSION.items()) for text in pair]
+def prepare_session(database: Database, *, secret: bool) -> None:
+    """Let our own session not wait for a synchronous standby, and quiet it where a statement holds a C(secret): only a
+    superuser can do that, and only a superuser has got so far with one."""
+    settings = _SESSION if secret else {"synchronous_commit": _SESSION["synchronous_commit"]}
+    values = ", ".join(["(%s, %s)"] * len(settings))
+    flat = [text for pair in sorted(settings.items()) for text in pair]
     database.rows(
         f"SELECT set_config(v.name, v.value, false) FROM (VALUES {values}) AS v(name, value) "
         "JOIN pg_settings s ON s.name = v.name",
@@ -501,6 +542,11 @@ def manage_role(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
         if plan.blockers:
             raise ReplicationError(" ".join(plan.blockers))
         queries: list[str] = []
+        if plan.revokes:
+            queries.append(revoke_statement(request.name, plan.revokes))
+            if not module.check_mode:
+                database.execute("SET synchronous_commit = local")
+                database.execute(queries[-1])
         if plan.verb:
             queries.append(
                 build_statement(request, plan, HIDDEN).shown
@@ -526,12 +572,21 @@ def grant_statement(name: str, functions: t.Iterable[str]) -> str:
     return f"GRANT EXECUTE ON FUNCTION {', '.join(functions)} TO {quote_identifier(name)}"
 
 
+def revoke_statement(name: str, functions: t.Iterable[str]) -> str:
+    """What takes those grants back, without which the role cannot be dropped.
+
+    >>> revoke_statement("replica", ["pg_catalog.pg_stat_file(text,boolean)"])
+    'REVOKE ALL ON FUNCTION pg_catalog.pg_stat_file(text,boolean) FROM "replica"'
+    """
+    return f"REVOKE ALL ON FUNCTION {', '.join(functions)} FROM {quote_identifier(name)}"
+
+
 def explained(error: DatabaseError) -> DatabaseError:
     """An error while looking, with what to do about it."""
-    if error.sqlstate == "42501":
+    if error.sqlstate == _INSUFFICIENT_PRIVILEGE:
         return DatabaseError(
-            f"{error.message}. The stored passwords can only be compared by a superuser: log in as one (login_user, "
-            "pgtandem_login_user).",
+            f"{error.message}. Only a superuser may look at roles for replication and at what is stored of their "
+            "passwords: log in as one (login_user, pgtandem_login_user).",
             sqlstate=error.sqlstate,
         )
     if (error.sqlstate or "").startswith("22"):
@@ -550,7 +605,7 @@ def apply_plan(database: Database, request: RoleRequest, plan: RolePlan, method:
         verifier = database.encrypt_password(password=request.password or "", role=request.name, method=method)
         secrets.add(verifier)
     statement = build_statement(request, plan, verifier)
-    prepare_session(database)
+    prepare_session(database, secret=verifier is not None)
     try:
         database.execute(statement.sql, statement.parameters)
     except DatabaseError as error:

@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import re
+import sys
 import typing as t
 from enum import Enum
 
@@ -23,6 +24,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._claim import
 from ansible_collections.pgtandem.replication.plugins.module_utils._conf import last_values
 from ansible_collections.pgtandem.replication.plugins.module_utils._control_data import ControlData
 from ansible_collections.pgtandem.replication.plugins.module_utils._copy_needs import read_copy_needs
+from ansible_collections.pgtandem.replication.plugins.module_utils._create import lacks_configuration
 from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import (
     DirectoryEvidence,
     DirectoryState,
@@ -125,6 +127,8 @@ def empty_status() -> Status:
             "architecture": os.uname().machine,
             "python": platform.python_version(),
             "psycopg": driver_name() or None,
+            "python_path": sys.executable,
+            "packages_serve_python": packages_serve(sys.path, sys.executable),
         },
         "instance": None,
         "instance_error": None,
@@ -138,6 +142,7 @@ def empty_status() -> Status:
             "error": None,
             "set_aside": None,
             "claim": None,
+            "expected_by": None,
         },
         "control": None,
         "running": False,
@@ -489,7 +494,9 @@ def _fill_files(status: Status, host: Host) -> None:
         status["stale_settings"] = _stale_settings(settings)
         status["recovery_ends"] = _recovery_ends(status, host, settings)
         status["configured"] = _configured(settings)
-        status["data_directory"].update(set_aside=_set_aside(host), claim=read_claim(host))
+        status["data_directory"].update(
+            set_aside=_set_aside(host), claim=read_claim(host), expected_by=_expected_by(status, host)
+        )
         status["patroni"] = _patroni(host)
         if status["role"] == "standby" and not (status["wal_receiver"] or {}).get("received_tli"):
             status["timeline"] = _timeline_followed(files, instance.data_directory, status)
@@ -585,6 +592,31 @@ def oldest_wal_lsn(names: t.Iterable[str], segment_bytes: int) -> str | None:
         return None
     first = min(found)
     return format_lsn((int(first[:8], 16) << 32) + int(first[8:], 16) * segment_bytes)
+
+
+def _expected_by(status: Status, host: Host) -> str | None:
+    """The configuration of a cluster whose data is not where it is expected: its disk may not be mounted."""
+    instance = host.instance
+    if status["data_directory"]["state"] not in (DirectoryState.ABSENT.value, DirectoryState.EMPTY.value):
+        return None
+    if instance.config_directory == instance.data_directory or lacks_configuration(host):
+        return None
+    # Debian's is made along with the data. Elsewhere one without our file may have been written for a cluster to be.
+    ours = instance.layout == "debian" or host.files.exists(instance.settings_file)
+    return instance.main_file if ours else None
+
+
+def packages_serve(paths: t.Iterable[str], executable: str) -> bool:
+    """Whether this Python finds a driver that the system's packages bring; that of a virtual environment does
+    not, nor one that was built by hand.
+
+    >>> packages_serve(["/opt/venv/lib/python3.11/site-packages"], "/opt/venv/bin/python")
+    False
+    """
+    folders = ("dist-packages", "site-packages")
+    return executable == "/usr/bin/python3" or any(
+        path.startswith("/usr/lib") and path.endswith(folders) for path in paths
+    )
 
 
 def _patroni(host: Host) -> str | None:

@@ -250,6 +250,13 @@ replication:
           description: The driver there is, C(psycopg) or C(psycopg2).
           type: str
           sample: psycopg2
+        python_path:
+          description: The program of that Python.
+          type: str
+          sample: /usr/bin/python3
+        packages_serve_python:
+          description: Whether that Python finds a driver that the system's packages bring.
+          type: bool
     instance:
       description:
         - The instance with everything derived. Its keys are options of all modules of this collection. Null where none
@@ -304,6 +311,12 @@ replication:
               system (C(system_identifier)), as M(pgtandem.replication.pg_claim) noted it. Null where none did.
           type: dict
           sample: {target: pg2, timeline: 1, system_identifier: "7243982738499210293"}
+        expected_by:
+          description:
+            - The configuration of this cluster, where that is there and the data directory is empty or absent. Its disk
+              may not be mounted. Null elsewhere.
+          type: str
+          sample: /etc/postgresql/15/main/postgresql.conf
         error:
           description: Why it could not be read.
           type: str

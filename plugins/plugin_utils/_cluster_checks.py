@@ -149,6 +149,13 @@ def follower_problems(cluster: str, primary: Node, others: t.Iterable[Node]) -> 
                     f"{system_of(primary)}). A base backup would destroy it."
                 )
                 remedy = "Move that directory away, or name another pgtandem_data_directory."
+                instance = node["status"]["instance"] or {}
+                if instance.get("layout") == "debian" and instance.get("instance") == "main":
+                    # Debian's package makes one at its installation.
+                    remedy += (
+                        " If it is the empty cluster that Debian's package made, and nobody needs it: pg_dropcluster "
+                        f"--stop {instance['version']} main."
+                    )
             else:
                 evidence = (
                     f"{node['name']}: {described(node)}, but {primary['name']} is system {system_of(primary)}. That "

@@ -93,6 +93,14 @@ def _seen(node: Node) -> t.Iterator[Found]:
             "its Python has neither psycopg nor psycopg2, and pgtandem_manage_packages is off.",
             "Install python3-psycopg2, or psycopg2-binary for the interpreter that Ansible uses there.",
         )
+    elif not status["host"]["psycopg"] and status["host"].get("packages_serve_python") is False:
+        yield (
+            "host-psycopg",
+            f"its Python is {status['host']['python_path']}, which has neither psycopg nor psycopg2, and what the "
+            "system's packages bring does not reach it.",
+            "Install psycopg2-binary into it, or have Ansible use the system's Python there "
+            "(ansible_python_interpreter: /usr/bin/python3).",
+        )
     if not status["installed"] and status["instance"]["layout"] == "custom":
         yield (
             "host-programs",

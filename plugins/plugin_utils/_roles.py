@@ -227,6 +227,21 @@ def _primary_moved(cluster: str, inventory: Node, nodes: t.Sequence[Node]) -> Ro
 def _primary_to_make(cluster: str, inventory: Node, nodes: t.Sequence[Node]) -> Roles | list[Problem]:
     """Nothing is there yet on the host that is to be the primary."""
     name = inventory["name"]
+    place = inventory["status"]["data_directory"]
+    if place.get("expected_by"):
+        instance = inventory["status"]["instance"]
+        debian = instance["layout"] == "debian"
+        return [
+            Problem(
+                "primary-unmounted",
+                (name,),
+                f"{name}: {place['expected_by']} is the configuration of a cluster, whose data is not there "
+                f"({described(inventory)}). Its disk may not be mounted, and a new cluster in its place is almost "
+                "surely a mistake.",
+                "Mount it. Where a new cluster is meant, take that configuration away first"
+                + (f" (pg_dropcluster {instance['version']} {instance['instance']})." if debian else "."),
+            )
+        ]
     with_data = [node for node in nodes if node is not inventory and system_of(node)]
     if with_data:
         return [

@@ -210,6 +210,46 @@ def test_an_unmet_synchronous_standby_does_not_hold_the_role_up(make_cluster: Ma
     assert run_module(MODULE, {**cluster.options, "name": "replica", "password": "secret 8"})["changed"]
 
 
+@pytest.mark.parametrize("server", SERVERS)
+def test_what_was_made_for_pg_rewind_is_removed(make_cluster: MakeCluster, server: str) -> None:
+    cluster = make_cluster(server)
+    made, checked, gone, again = run_tasks(
+        [
+            task(cluster, name="replica", password="secret 13", rewind=True),
+            task(cluster, name="replica", state="absent", check=True),
+            task(cluster, name="replica", state="absent"),
+            task(cluster, name="replica", state="absent"),
+        ]
+    )
+    assert made["changed"] and checked["changed"] and gone["changed"] and not again["changed"]
+    assert checked["queries"] == gone["queries"] and gone["queries"][-1].startswith("DROP ROLE")
+    assert cluster.psql("SELECT count(*) FROM pg_roles WHERE rolname = 'replica'") == "0"
+
+
+def test_a_role_without_a_password_needs_no_superuser(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster("embedded", password_encryption="scram-sha-256")
+    cluster.psql("CREATE ROLE maker LOGIN CREATEROLE REPLICATION PASSWORD 'secret 14'")
+    rules = "local all all peer\nhost all all 127.0.0.1/32 scram-sha-256\n"
+    (cluster.data_directory / "pg_hba.conf").write_text(rules, encoding="utf-8")
+    cluster.reload()
+    login = {
+        "login_host": "127.0.0.1",
+        "login_port": cluster.port,
+        "login_user": "maker",
+        "login_password": "secret 14",
+    }
+    made, again, compared = run_tasks(
+        [
+            task(cluster, name="plain", **login),
+            task(cluster, name="plain", **login),
+            task(cluster, name="plain", password="secret 15", **login),
+        ]
+    )
+    assert made["changed"] and not made["failed"], made
+    assert not again["changed"] and not again["failed"], again
+    assert compared["failed"] and "superuser" in compared["msg"]
+
+
 def test_a_server_in_sql_ascii(make_cluster: MakeCluster) -> None:
     cluster = make_cluster("embedded", "--encoding=SQL_ASCII", "--locale=C", password_encryption="scram-sha-256")
     first, second = run_tasks([task(cluster, name="rößle", password="päß \ufb01")] * 2)

@@ -277,6 +277,35 @@ def test_an_empty_primary_beside_data_is_refused(pair: Site) -> None:
     pair.refused(*words, pg1={"pgtandem_data_directory": elsewhere, "pgtandem_port": 1})
 
 
+@stops("host-psycopg")
+def test_a_virtual_environment_without_a_driver(make_site: MakeSite) -> None:
+    """What the roles would install does not get there, so that nothing begins."""
+    site = make_site()
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(site.folder / "venv")], check=True)
+    site.python = str(site.folder / "venv/bin/python")
+    site.watched = True
+    site.add("pg1", "primary", pgtandem_manage_packages=True)
+    site.refused("packages bring does not reach it", "ansible_python_interpreter")
+    assert not site["pg1"].data_directory.exists()
+
+
+@stops("primary-unmounted")
+def test_the_disk_of_the_primary_is_not_mounted(make_site: MakeSite) -> None:
+    site = make_site()
+    site.add("pg1", "primary", pgtandem_config_directory=str(site.folder / "conf"))
+    site.converge()
+    primary = site["pg1"]
+    primary.stop()
+    kept = primary.data_directory.rename(primary.folder / "kept")
+    site.refused("Its disk may not be mounted", str(site.folder / "conf/postgresql.conf"))
+    primary.data_directory.mkdir()
+    primary.own(primary.data_directory)
+    site.refused("Its disk may not be mounted")
+    primary.data_directory.rmdir()
+    kept.rename(primary.data_directory)
+    site.converge()
+
+
 @stops("primary-moved")
 def test_the_inventory_has_the_roles_exchanged(pair: Site) -> None:
     pair.groups = {"primary": ["pg2"], "standby": ["pg1"]}

@@ -31,7 +31,7 @@ def empty(node: Node) -> Node:
     """The host was read, and nothing is there yet."""
     status = empty_status()
     status.update(installed=True, instance={"version": "15", "layout": "debian", "bin_directory": "/usr/bin"})
-    status["host"].update(psycopg="psycopg2", architecture="x86_64")
+    status["host"].update(psycopg="psycopg2", architecture="x86_64", packages_serve_python=True)
     status["data_directory"].update(path="/data", state="empty", description="/data is empty")
     node["status"] = status
     return node

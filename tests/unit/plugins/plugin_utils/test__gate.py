@@ -316,11 +316,32 @@ STOPS: list[tuple[str, t.Callable[[], list[Node]], dict[str, tuple[str, ...]]]] 
         {"primary-empty": ("pg1", "A new cluster beside existing data")},
     ),
     (
+        "the primary's disk is not mounted",
+        lambda: [_unmounted(empty(host("pg1", "primary"))), empty(host("pg2"))],
+        {"primary-unmounted": ("pg1", "may not be mounted", "pg_dropcluster 15 main")},
+    ),
+    (
+        "a Python that packages do not reach",
+        lambda: [_in_venv(empty(host("pg1", "primary")))],
+        {"host-psycopg": ("/opt/venv/bin/python", "ansible_python_interpreter")},
+    ),
+    (
         "many at once",
         lambda: [with_parameters(primary(), wal_keep_segments=8), standby(system_identifier=OTHER)],
         {"inventory-parameter": ("wal_keep_size",), "foreign-system": ("pg2",)},
     ),
 ]
+
+
+def _unmounted(node: Node) -> Node:
+    node["status"]["instance"]["instance"] = "main"
+    node["status"]["data_directory"]["expected_by"] = "/etc/postgresql/15/main/postgresql.conf"
+    return node
+
+
+def _in_venv(node: Node) -> Node:
+    node["status"]["host"].update(psycopg=None, python_path="/opt/venv/bin/python", packages_serve_python=False)
+    return node
 
 
 def _foreign(node: Node) -> Node:
