@@ -10,6 +10,7 @@ import typing as t
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import ForeignActionBase
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._gather import members
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import (
     INSTANCE_VARIABLES,
     LOGIN_VARIABLES,
@@ -24,7 +25,18 @@ class ActionModule(ForeignActionBase):
 
     _requires_connection = True
     _VALID_ARGS = frozenset(
-        {"name", "options", "expect", "judge", "timeout", "write_position", "samples", "sample_interval", "sizes"}
+        {
+            "name",
+            "options",
+            "expect",
+            "judge",
+            "timeout",
+            "write_position",
+            "reach",
+            "samples",
+            "sample_interval",
+            "sizes",
+        }
     )
 
     def act(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -50,6 +62,11 @@ class ActionModule(ForeignActionBase):
         for key in ("expect", "timeout", "write_position", "samples", "sample_interval", "sizes"):
             if key in arguments:
                 module_arguments[key] = arguments[key]
+        reach = arguments.get("reach")
+        if isinstance(reach, list):
+            module_arguments["reach"] = reach
+        elif boolean(reach or False):
+            module_arguments["reach"] = self._others(node, task_vars)
         if boolean(arguments.get("judge") or False):
             # What its next start would make of the parameters, before any host restarts for them.
             module_arguments["parameters"] = node["parameters"]
@@ -64,6 +81,16 @@ class ActionModule(ForeignActionBase):
         node["samples"] = answer.get("samples") or []
         result.update(answer, node=node, expected=arguments.get("expect") or {}, changed=False)
         return result
+
+    def _others(self, node: dict[str, t.Any], task_vars: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+        """Where the other hosts of this one's cluster are to be found."""
+        found = []
+        for name in members(task_vars, self._templar.template):
+            if name != node["name"]:
+                other = node_from(name, self._reader(name, task_vars), task_vars["groups"])
+                if other["cluster"] == node["cluster"]:
+                    found.append({"name": name, "host": other["address"], "port": other["port"]})
+        return found
 
     def _reader(self, name: str, task_vars: dict[str, t.Any]) -> t.Callable[[str, t.Any], t.Any]:
         """How a host's variables are read: those of this task's own host with what the roles' callers gave them."""

@@ -11,12 +11,18 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import ForeignActionBase
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._gather import absent, cluster_of, gather
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._listening import unreached_problems
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import live_members
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._parameter_order import too_low
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import Asked
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._terminal import show, warn
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls_arguments import controller_problems
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import clusters_of, in_the_run, settle
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import (
+    clusters_of,
+    in_the_run,
+    refusal,
+    settle,
+)
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tree import render
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import PASSWORD
 
@@ -80,6 +86,15 @@ class ActionModule(ForeignActionBase):
                 show(line)
             self._tell_what_failed(task_vars, nodes)
             result.update(changed=False, tree=tree)
+            accept = [str(kind) for kind in self._task.args.get("accept") or []]
+            problems = [
+                problem
+                for members in clusters_of(nodes).values()
+                for problem in unreached_problems(members)
+                if problem.id not in accept
+            ]
+            if problems:
+                result.update(refusal(problems, "The run has done all else.").result(), failed=True)
             return result
         strategy = _strategy_of(self._task)
         if strategy.endswith(("free", "host_pinned")) and len(task_vars.get("ansible_play_hosts_all") or []) > 1:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import typing as t
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import PLACE
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._expectations import Expectations, unmet
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
@@ -43,6 +44,7 @@ def options() -> dict[str, t.Any]:
                 "received_lsn": {"type": "str"},
                 "patience": {"type": "float", "default": 0.0},
                 "fed": {"type": "bool", "default": True},
+                "reach": {"type": "list", "elements": "dict", "options": PLACE},
             },
         },
     }
@@ -97,6 +99,7 @@ def _look(host: Host, module: AnsibleModule, login: Login, result: Result) -> Re
         write_position=look["write_position"],
         sizes=look["sizes"],
         check_mode=module.check_mode,
+        reach=look["reach"],
     )
     try:
         seen = report(host, request)

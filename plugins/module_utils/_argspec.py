@@ -77,6 +77,14 @@ def tls_options() -> dict[str, t.Any]:
     }
 
 
+#: A server of another host, where it is to be found.
+PLACE: dict[str, t.Any] = {
+    "name": {"type": "str", "required": True},
+    "host": {"type": "str", "required": True},
+    "port": {"type": "int", "required": True},
+}
+
+
 def instance_from(parameters: t.Mapping[str, t.Any]) -> InstanceOptions:
     """The instance that a module's parameters describe."""
     return InstanceOptions(**{name: parameters[name] for name in instance_options()})

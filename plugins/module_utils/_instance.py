@@ -83,6 +83,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._server impor
 from ansible_collections.pgtandem.replication.plugins.module_utils._server_settings import read_recovery_ends
 from ansible_collections.pgtandem.replication.plugins.module_utils._service import Service, service_of
 from ansible_collections.pgtandem.replication.plugins.module_utils._status_queries import replayed_position_statement
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.network import own_addresses
 from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import Tls, tls_changes, tls_settings
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.server_settings import MANAGED
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import floor_parameters, supports
@@ -120,6 +121,8 @@ class InstanceRequest:
     tls: Tls | None = None
     ident_rules: tuple[IdentRule, ...] = ()
     listen_addresses: str = ""
+    #: Where the other hosts look for this server.
+    address: str = ""
     initdb_options: tuple[str, ...] = ()
     timeout: int = 300
     #: Write the parameters alone: whom it follows, who may connect and the password file stay as they are.
@@ -188,6 +191,8 @@ def _needs(host: Host, request: InstanceRequest, evidence: DirectoryEvidence) ->
         floors=floors,
         port=host.instance.port,
         listen_addresses=request.listen_addresses,
+        address=request.address,
+        own_addresses=own_addresses(),
         primary_conninfo=conninfo_of(host, request.upstream) if request.upstream else None,
         primary_slot_name=request.upstream.slot if request.upstream else None,
         recovery=request.recovery,

@@ -12,6 +12,7 @@ import re
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.listening import listening_instead
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.parameter_value import (
     as_text,
     parameter_texts,
@@ -171,6 +172,9 @@ class Needs(t.NamedTuple):
     floors: t.Mapping[str, int] = {}
     port: int = 5432
     listen_addresses: str = ""
+    #: Where the other hosts look for this server, and the addresses that its host has where that is known.
+    address: str = ""
+    own_addresses: t.Collection[str] | None = None
     #: Rendered into the settings where this version keeps recovery settings there.
     primary_conninfo: str | None = None
     primary_slot_name: str | None = None
@@ -193,8 +197,11 @@ def compose(*, version: int, user: t.Mapping[str, str], elsewhere: t.Mapping[str
     for name in ("max_wal_senders", "max_replication_slots"):
         if (whole_number(elsewhere.get(name)) or 0) < needs.senders:
             values[name] = str(max(10, needs.senders))
-    if needs.listen_addresses and elsewhere.get("listen_addresses", "localhost") in ("localhost", "127.0.0.1", ""):
-        values["listen_addresses"] = needs.listen_addresses
+    listening = listening_instead(
+        elsewhere.get("listen_addresses"), needs.listen_addresses, address=needs.address, own=needs.own_addresses
+    )
+    if listening is not None:
+        values["listen_addresses"] = listening
     keep = (
         ("wal_keep_size", "512MB")
         if PARAMETER_SPANS["wal_keep_size"].span.holds(version)

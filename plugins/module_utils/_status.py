@@ -78,9 +78,11 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._status_queri
     weak_roles_statement,
     write_statement,
 )
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.network import listens_on, own_addresses
 from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import look
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.server_settings import (
     AUTO,
+    COMMAND_LINE,
     ServerSettings,
     recovery_ends_of_values,
 )
@@ -101,6 +103,7 @@ CLIENT_PROGRAMS = ("pg_basebackup", "pg_rewind", "psql")
 #: What a run needs to know of the files before it can say what a server will run with.
 CONFIGURED_SETTINGS = (
     *floor_parameters(NEWEST),
+    "listen_addresses",
     "max_replication_slots",
     "synchronous_commit",
     "synchronous_standby_names",
@@ -148,6 +151,8 @@ def empty_status() -> Status:
         "running": False,
         "postmaster": None,
         "port_taken_by": None,
+        "network": {"addresses": None, "listens_on": None},
+        "unreached": None,
         "server_version": None,
         "major": None,
         "accepts_connections": False,
@@ -213,8 +218,10 @@ def observe(host: Host, login: Login, *, position: Position = Position.NONE, siz
     if postmaster is not None or login.host or login.unix_socket:
         answer = _ask(status, host, login, postmaster, position, sizes)
     _fill_directory(status, host, answer)
+    status["network"]["addresses"] = own_addresses()
     if postmaster is not None:
         _fill_processes(status, postmaster)
+        status["network"]["listens_on"] = listens_on(postmaster.port)
     elif not login.host:
         status["port_taken_by"] = listener_on(instance.port)
     if answer is not None:
@@ -564,6 +571,7 @@ def _configured(settings: ServerSettings) -> dict[str, t.Any]:
         "managed": {name: setting.value for name, setting in managed.items()},
         "elsewhere": settings.elsewhere(),
         AUTO: {name: setting.value for name, setting in last_values(settings.auto.settings).items()},
+        COMMAND_LINE: dict(settings.command_line),
     }
     return {
         place: {name: values[name] for name in CONFIGURED_SETTINGS if name in values}

@@ -22,6 +22,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._next_start i
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import Login
 from ansible_collections.pgtandem.replication.plugins.module_utils._server_log import recent_log
 from ansible_collections.pgtandem.replication.plugins.module_utils._status import Position, Status, observe
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.network import Place, unreached
 from ansible_collections.pgtandem.replication.plugins.module_utils._wait import Clock, wait_until
 
 #: Looks after which another position is written, for a standby that tells what it replayed only with what it receives.
@@ -43,6 +44,8 @@ class Request:
     interval: float = 1.0
     #: What the next start is judged for.
     parameters: t.Mapping[str, t.Any] | None = None
+    #: Servers of other hosts that are to be reached from here.
+    reach: tuple[Place, ...] | None = None
 
     @classmethod
     def make(
@@ -58,6 +61,7 @@ class Request:
         samples: int = 1,
         interval: float = 1.0,
         parameters: t.Mapping[str, t.Any] | None = None,
+        reach: t.Sequence[t.Mapping[str, t.Any]] | None = None,
     ) -> Request:
         """From a module's parameters."""
         position = Position.NONE
@@ -75,6 +79,7 @@ class Request:
             samples=samples,
             interval=interval,
             parameters=parameters,
+            reach=None if reach is None else tuple(Place(one["name"], one["host"], one["port"]) for one in reach),
         )
 
 
@@ -102,6 +107,8 @@ def report(host: Host, request: Request, clock: Clock | None = None) -> dict[str
         stable=request.stable,
         clock=clock,
     )
+    if request.reach is not None:
+        outcome.seen["unreached"] = unreached(request.reach)
     result = _result(outcome.seen, request, outcome.seconds, lambda: _cause(host, outcome.seen, request.wanted))
     if request.parameters:
         outcome.seen["next_start"] = look_at_next_start(host, request.login, outcome.seen, request.parameters)
@@ -113,7 +120,7 @@ def report(host: Host, request: Request, clock: Clock | None = None) -> dict[str
             interval=request.interval,
             clock=clock or Clock(),
         )
-        result["replication"]["written_lsn"] = written
+        result["replication"].update(written_lsn=written, unreached=outcome.seen["unreached"])
     return result
 
 

@@ -152,9 +152,15 @@ options:
         type: str
         required: true
   listen_addresses:
-    description: Written where the configuration would otherwise listen on the loopback address alone.
+    description:
+      - Written where the configuration would otherwise listen on the loopback address alone, or on addresses that this
+        host does not have, since they came along with a copy. In place of those V(*) becomes O(address).
     type: str
     default: "*"
+  address:
+    description: Where the other hosts look for this server.
+    type: str
+    default: ""
   initdb_options:
     description: Options of C(initdb) for an instance that is created.
     type: list
@@ -211,6 +217,23 @@ options:
         description: Whether the upstream was seen to feed this standby. Without that RV(proven) is V(false).
         type: bool
         default: true
+      reach:
+        description: As O(pgtandem.replication.pg_replication_status#module:reach).
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description: The host's name in the inventory.
+            type: str
+            required: true
+          host:
+            description: Its address.
+            type: str
+            required: true
+          port:
+            description: Its port.
+            type: int
+            required: true
 extends_documentation_fragment:
   - pgtandem.replication.instance
   - pgtandem.replication.tls
@@ -384,6 +407,7 @@ def request_from(parameters: t.Mapping[str, t.Any]) -> InstanceRequest:
         recovery={str(name): as_text(value) for name, value in parameters["recovery"].items()},
         floors={str(name): int(value) for name, value in parameters["floors"].items()},
         listen_addresses=parameters["listen_addresses"],
+        address=parameters["address"],
         initdb_options=tuple(parameters["initdb_options"]),
         timeout=parameters["timeout"],
         only_parameters=parameters["only_parameters"],
@@ -475,6 +499,7 @@ def main() -> None:
                 },
             },
             listen_addresses={"type": "str", "default": "*"},
+            address={"type": "str", "default": ""},
             initdb_options={
                 "type": "list",
                 "elements": "str",

@@ -47,6 +47,12 @@ options:
   sizes:
     description: As O(pgtandem.replication.pg_replication_status#module:sizes).
     type: bool
+  reach:
+    description:
+      - Try from this host whether the servers of the other hosts of its cluster are to be found at their addresses.
+        RV(node.status) then has C(unreached).
+      - A list is handed on as O(pgtandem.replication.pg_replication_status#module:reach).
+    type: raw
   samples:
     description: As O(pgtandem.replication.pg_replication_status#module:samples).
     type: int
@@ -110,6 +116,10 @@ node:
       description: Its C(pgtandem_port).
       type: int
       sample: 5432
+    listen_addresses:
+      description: Its C(pgtandem_listen_addresses).
+      type: str
+      sample: "*"
     has_password:
       description: Whether C(pgtandem_replication_password) is set.
       type: bool

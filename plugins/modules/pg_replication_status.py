@@ -139,6 +139,25 @@ options:
       - Parameters that the server is to be started with, as O(pgtandem.replication.pg_instance#module:parameters).
         RV(replication.next_start) then says what would come of it. Nothing is written.
     type: dict
+  reach:
+    description:
+      - Servers of other hosts. Each is tried by a TCP connection from this host, all of them at once, within two
+        seconds. RV(replication.unreached) has those to which none could be made.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: The host's name in the inventory.
+        type: str
+        required: true
+      host:
+        description: Its address.
+        type: str
+        required: true
+      port:
+        description: Its port.
+        type: int
+        required: true
   sizes:
     description:
       - Measure how much a base backup of this server copies, and read what the copy needs of its host, for
@@ -381,6 +400,42 @@ replication:
       description: Who listens on the port while the instance itself does not run; then it could not start.
       type: str
       sample: process 815 (python3 -m http.server 5432)
+    network:
+      description: Where this host and its server are to be found; null where the kernel's tables cannot be read.
+      type: dict
+      contains:
+        addresses:
+          description: The addresses of this host, without those of a link alone.
+          type: list
+          elements: str
+          sample: ["127.0.0.1", "192.0.2.1"]
+        listens_on:
+          description: Those that somebody listens on at the server's port; null where the server does not run.
+          type: list
+          elements: str
+          sample: ["0.0.0.0", "::"]
+    unreached:
+      description: Those of O(reach) to which no connection could be made; null without it.
+      type: list
+      elements: dict
+      sample: []
+      contains:
+        name:
+          description: The host's name.
+          type: str
+          sample: pg2
+        host:
+          description: Its address.
+          type: str
+          sample: 192.0.2.12
+        port:
+          description: Its port.
+          type: int
+          sample: 5432
+        reason:
+          description: The system's word for it.
+          type: str
+          sample: Connection refused
     server_version:
       description: The running server's version as a number.
       type: int
@@ -829,6 +884,9 @@ replication:
         auto:
           description: In C(postgresql.auto.conf), where C(ALTER SYSTEM) writes; it wins over the others.
           type: dict
+        command-line:
+          description: On the command line of the service, which wins over all of them.
+          type: dict
     patroni:
       description: The configuration file that Patroni writes, where Patroni runs this instance.
       type: str
@@ -991,6 +1049,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import (
+    PLACE,
     instance_from,
     login_from,
     login_options,
@@ -1034,6 +1093,7 @@ def status_options() -> dict[str, t.Any]:
         "stable": {"type": "float", "default": 0},
         "write_position": {"type": "bool", "default": False},
         "parameters": {"type": "dict"},
+        "reach": {"type": "list", "elements": "dict", "options": PLACE},
         "sizes": {"type": "bool", "default": False},
         "samples": {"type": "int", "default": 1},
         "sample_interval": {"type": "float", "default": 1},
@@ -1053,6 +1113,7 @@ def request_from(module: AnsibleModule) -> Request:
         samples=module.params["samples"],
         interval=module.params["sample_interval"],
         parameters=module.params["parameters"],
+        reach=module.params["reach"],
     )
 
 

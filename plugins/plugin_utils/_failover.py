@@ -18,6 +18,11 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._bytes import
 from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import format_lsn, lsn_distance, parse_lsn
 from ansible_collections.pgtandem.replication.plugins.module_utils._names import slot_name
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._host_checks import ending_problems
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._listening import (
+    deafness,
+    is_deaf,
+    not_reached,
+)
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import (
     Node,
     Problem,
@@ -338,8 +343,30 @@ def _delayed(node: Node) -> bool:
 
 
 def _choose(cluster: str, nodes: t.Sequence[Node], wish: Wish) -> Node | Problem:
-    """The standby with the most WAL of the newest timeline. Of equals one that replays without delay."""
-    standbys = _standbys(nodes)
+    """The standby with the most WAL of the newest timeline. Of equals one that replays without delay. One that nobody
+    would find at its address is not promoted."""
+    everybody = _standbys(nodes)
+    deaf = [node for node in everybody if is_deaf(node) and wish.target in ("", node["name"])]
+    standbys = [node for node in everybody if not is_deaf(node)]
+    if deaf and (wish.target or not standbys):
+        return Problem(
+            "target-deaf",
+            tuple(node["name"] for node in deaf),
+            f"Nobody would find the new primary: {'; '.join(node['name'] + ': ' + deafness(node) for node in deaf)}.",
+            "Correct listen_addresses there and restart that server, which loses nothing; then run this again.",
+        )
+    # By the user's word one is promoted that the others may only reach later.
+    lost = [] if wish.target else [one for one in not_reached(nodes) if one.by_all and one.node in standbys]
+    standbys = [node for node in standbys if node not in [one.node for one in lost]]
+    if lost and not standbys:
+        return Problem(
+            "target-unreached",
+            tuple(one.node["name"] for one in lost),
+            f"Nobody could follow a new primary of cluster {cluster!r}: "
+            + " ".join(f"{one.node['name']}: {one.evidence}" for one in lost),
+            "Mend the network or pgtandem_address, or name the one that is to take over all the same: -e "
+            "pgtandem_target=NAME.",
+        )
     if wish.target:
         found = next((node for node in standbys if node["name"] == wish.target), None)
         if found is not None:
@@ -467,6 +494,7 @@ def _failover(
         "left as it is."
         for node in others
     ]
+    notes += [f"{one.node['name']}: {one.evidence}" for one in not_reached(nodes) if one.node is choice and not done]
     if old is not None and old["status"] is not None and not runs(old) and not done:
         notes.append(
             f"{old['name']} can be reached and its server is down ({described(old)}). Where it can be started again, "

@@ -20,6 +20,12 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._hba import a
 from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import whole_number
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import NEWEST, floor_parameters
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._certificates import certificates_in
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._listening import (
+    REMEDY,
+    deafness,
+    is_deaf,
+    not_reached,
+)
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import Row
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._login import is_loopback
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import (
@@ -111,6 +117,10 @@ def findings(
         if member["running"]:
             for kind, severity, text, remedy in _synchronous(node):
                 found.append(Finding(kind, severity, cluster, name, f"{name} {text}", remedy))
+    for one in not_reached(nodes):
+        name = one.node["name"]
+        text = f"{name}: {one.evidence}"
+        found.append(Finding("not-reached", ERROR if one.by_all else WARNING, cluster, name, text, REMEDY))
     ranks = {ERROR: 0, WARNING: 1}
     return sorted(found, key=lambda one: ranks[one.severity])
 
@@ -170,6 +180,13 @@ def _server(node: Node, member: Member, _limits: Limits) -> Found:
 
 def _settings(node: Node, member: Member, _limits: Limits) -> Found:
     status = node["status"]
+    if is_deaf(node):
+        yield (
+            "not-listening",
+            ERROR,
+            f"cannot be followed by anybody: {deafness(node)}.",
+            "Correct listen_addresses, and restart the server. One that came along with a copy site.yml corrects.",
+        )
     if status["pending_restart"]:
         yield (
             "pending-restart",

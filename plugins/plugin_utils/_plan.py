@@ -17,7 +17,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._parameters i
 )
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_checks import senders_needed
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._login import login_options
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, system_of
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, runs, system_of
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._parameter_order import Order
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import left_slot, reseeds, strange_slots
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._roles import Roles
@@ -80,6 +80,7 @@ def plan_of(
         "level": level,
         "address": node["address"],
         "port": node["port"],
+        "place": {"name": node["name"], "host": node["address"], "port": node["port"]},
         "application_name": application_name(node["name"]),
         "slot": slot_name(node["name"]) if node["slots"] else "",
         "upstream": {"name": upstream["name"], "host": upstream["address"], "port": upstream["port"]}
@@ -100,6 +101,12 @@ def plan_of(
         "ident_rules": ident_rules(node, nodes),
         "tls": tls_plan(node),
         "peers": [{"host": other["address"], "port": other["port"]} for other in nodes if other is not node],
+        # Whose servers this host tries to reach, as far as they run.
+        "reach": [
+            {"name": other["name"], "host": other["address"], "port": other["port"]}
+            for other in nodes
+            if other is not node and runs(other)
+        ],
         "senders": senders_needed(nodes),
         # Parameters besides the user's, and for whom commits wait once the standbys are proven.
         "parameters": {**waits.everywhere, **({} if upstream else waits.primary)},

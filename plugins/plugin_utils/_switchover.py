@@ -22,6 +22,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._host_checks 
     host_problems,
     problems_as_standby,
 )
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._listening import deafness, is_deaf
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import live_members
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import (
     Node,
@@ -252,6 +253,16 @@ def _against_switch(
             )
         )
         return problems
+    if is_deaf(wanted):
+        problems.append(
+            _refusal(
+                "target-deaf",
+                (target,),
+                f"{target} could be followed by nobody: {deafness(wanted)}.",
+                f"Correct listen_addresses of {target} and restart it (site.yml does where it came with a copy), or "
+                "choose another standby.",
+            )
+        )
     connection = member["connection"] or {}
     upstream = (member["upstream"] or {}).get("name")
     if upstream and upstream != old:

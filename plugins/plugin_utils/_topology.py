@@ -24,6 +24,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_ch
     problems_between,
     senders_needed,
 )
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._listening import listening_problems
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import (
     Node,
     Problem,
@@ -73,6 +74,7 @@ def assess(cluster: str, nodes: t.Sequence[Node], passwords: t.Mapping[str, str]
     for node in nodes:
         problems += host_problems(node)
     problems += sameness_problems(nodes)
+    problems += listening_problems(nodes)
     notes = collation_notes(nodes)
     roles = None
     # Without one primary in the inventory that could be looked at there is nothing to hold against what was seen.

@@ -63,6 +63,7 @@ def node_from(
         "upstream": str(values["upstream"] or ""),
         "address": str(address or variable("ansible_host", "") or name),
         "port": int(values["port"]),
+        "listen_addresses": str(values["listen_addresses"] or ""),
         "has_password": bool(password),
         "password_fits_file": not any(char in str(password or "") for char in "\r\n\0"),
         "replication_user": str(values["replication_user"]),

@@ -13,7 +13,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 GATE = [
     ROOT / "plugins/plugin_utils" / f"{name}.py"
-    for name in ("_inventory_checks", "_host_checks", "_cluster_checks", "_roles", "_tls_arguments", "_topology")
+    for name in (
+        "_inventory_checks",
+        "_host_checks",
+        "_cluster_checks",
+        "_listening",
+        "_roles",
+        "_tls_arguments",
+        "_topology",
+    )
 ]
 #: Reasons that only a change of roles, or of parameters in order, has.
 CHANGES = [
