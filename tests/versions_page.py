@@ -51,7 +51,6 @@ CAPTIONS: dict[str, dict[str, str]] = {
         "slot_wal_status": "A cap on what slots keep, and `wal_status`, which tells a slot at risk and a lost one",
         "slot_invalidation_reason": "Why a slot was invalidated",
         "slot_inactive_since": "Since when a slot is not used",
-        "slot_failover": "Logical slots that are synchronised to standbys",
     },
     "TLS and passwords": {
         "scram": "`scram-sha-256`",
@@ -67,6 +66,8 @@ CAPTIONS: dict[str, dict[str, str]] = {
         "temporary_slot_in_backup": "A temporary slot during the copy",
     },
     "What can be seen": {
+        "slot_failover": "Which logical slots are synchronised to standbys, and what keeps them from it; it takes a "
+        "`dbname` in `primary_conninfo`, which the collection does not write",
         "sender_lag": "Lag in seconds of each standby, on its upstream",
         "sender_reply_time": "When a standby last answered",
         "wal_receiver_sender": "The address that a WAL receiver is connected to",

@@ -110,6 +110,10 @@ CONFIGURED_SETTINGS = (
 )
 
 
+#: Where a slot's file has the database: behind four numbers and the name, since 9.4.
+_SLOT_DATABASE = slice(80, 84)
+
+
 class Position(Enum):
     """What a primary is asked for besides its status."""
 
@@ -169,6 +173,7 @@ def empty_status() -> Status:
         "wal_senders": [],
         "wal_receiver": None,
         "slots": [],
+        "slots_on_disk": None,
         "settings": dict.fromkeys(SETTINGS),
         "pending_restart": [],
         "stale_settings": [],
@@ -501,6 +506,8 @@ def _fill_files(status: Status, host: Host) -> None:
         status["stale_settings"] = _stale_settings(settings)
         status["recovery_ends"] = _recovery_ends(status, host, settings)
         status["configured"] = _configured(settings)
+        if not status["accepts_connections"]:
+            status["slots_on_disk"] = _slots_on_disk(host)
         status["data_directory"].update(
             set_aside=_set_aside(host), claim=read_claim(host), expected_by=_expected_by(status, host)
         )
@@ -577,6 +584,21 @@ def _configured(settings: ServerSettings) -> dict[str, t.Any]:
         place: {name: values[name] for name in CONFIGURED_SETTINGS if name in values}
         for place, values in places.items()
     }
+
+
+def _slots_on_disk(host: Host) -> list[dict[str, t.Any]]:
+    """The slots of a server that cannot be asked. One without a database is physical (slot.c)."""
+    folder = f"{host.instance.data_directory}/pg_replslot"
+    found = []
+    for name in host.files.list_names(folder):
+        try:
+            head = host.files.read_part(f"{folder}/{name}/state", offset=0, count=_SLOT_DATABASE.stop)
+        except OSError:
+            continue
+        if head is not None and len(head) == _SLOT_DATABASE.stop:
+            logical = any(head[_SLOT_DATABASE])
+            found.append({"slot_name": name, "slot_type": "logical" if logical else "physical"})
+    return found
 
 
 def _set_aside(host: Host) -> dict[str, t.Any] | None:

@@ -143,6 +143,7 @@ SETTINGS = (
     "ssl_ca_file",
     "ssl_cert_file",
     "ssl_key_file",
+    "sync_replication_slots",
     "synchronous_commit",
     "synchronous_standby_names",
     "unix_socket_directories",

@@ -783,6 +783,11 @@ replication:
           description: WAL from its C(restart_lsn) up to now.
           type: int
           sample: 0
+    slots_on_disk:
+      description: The C(slot_name) and C(slot_type) of the slots of a server that cannot be asked; otherwise null.
+      type: list
+      elements: dict
+      sample: []
     settings:
       description:
         - Parameters of the running server that decide over replication, as C(SHOW) prints them. Null where the version

@@ -37,6 +37,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import
     unread,
     why_unread,
 )
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._stranded_slots import left_behind_note
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._synchronous import wish_of
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._timelines import reached
 
@@ -495,6 +496,7 @@ def _failover(
         for node in others
     ]
     notes += [f"{one.node['name']}: {one.evidence}" for one in not_reached(nodes) if one.node is choice and not done]
+    notes += [] if done else filter(None, [left_behind_note(nodes, old, choice)])
     if old is not None and old["status"] is not None and not runs(old) and not done:
         notes.append(
             f"{old['name']} can be reached and its server is down ({described(old)}). Where it can be started again, "

@@ -35,6 +35,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import
     signalled,
     why_unread,
 )
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._stranded_slots import unmet_companions
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls import insists, uses_tls
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import Assessment, assess
 
@@ -110,6 +111,8 @@ def findings(
                 found.append(Finding(kind, severity, cluster, name, f"{name} {text}", remedy))
         if member["role"] == "standby":
             primary = next((one for one in members if one["role"] == "primary" and one["running"]), None)
+            for kind, severity, text, remedy in _slot_synchronisation(node, nodes):
+                found.append(Finding(kind, severity, cluster, name, f"{name} {text}", remedy))
             for kind, severity, text, remedy in _promotable(node, primary and statuses[primary["name"]], nodes):
                 found.append(Finding(kind, severity, cluster, name, f"{name} {text}", remedy))
         for kind, severity, text, remedy in _certificates(node, now or datetime.datetime.now(datetime.timezone.utc)):
@@ -363,6 +366,18 @@ def _promotable(node: Node, primary: t.Mapping[str, t.Any] | None, nodes: t.Sequ
             WARNING,
             "could not be rewound after a failover: it has neither checksums nor wal_log_hints.",
             "Set wal_log_hints to on, or enable checksums while the cluster is stopped.",
+        )
+
+
+def _slot_synchronisation(node: Node, nodes: t.Sequence[Node]) -> Found:
+    missing = unmet_companions(node, nodes)
+    if missing:
+        yield (
+            "slots-not-synchronised",
+            WARNING,
+            f"has sync_replication_slots on, and it has no effect: {'; '.join(missing)}.",
+            "The collection does not write dbname into primary_conninfo; without it leave the parameter out, and make "
+            "logical slots anew after a change of roles.",
         )
 
 

@@ -37,6 +37,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import
     without_stopping,
 )
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._roles import Roles
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._stranded_slots import left_behind_note
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import assess, plans_of
 
 #: What there is to do: nothing but the rest; the switch itself; the promotion that is still missing; the promotion of
@@ -147,7 +148,10 @@ def plan_switchover(
             plan = plan._replace(
                 successor=_name_of(members, target),
                 steps=_steps(plan, running[0]["name"]),
-                notes=tuple(note.text for note in assessed.notes if note.id != "primary-followed"),
+                notes=(
+                    *(note.text for note in assessed.notes if note.id != "primary-followed"),
+                    *filter(None, [left_behind_note(members, running[0], wanted)]),
+                ),
             )
         return plan._replace(problems=tuple(problems))
     plan = _without_primary(members, wanted, plan, failed_from, assessed.problems)
