@@ -54,6 +54,8 @@ class FileChange(t.NamedTuple):
     after: str
     mode: int
     secret: bool = False
+    #: It is a pg_hba.conf, whatever its name.
+    is_hba: bool = False
 
     @property
     def needed(self) -> bool:
@@ -203,24 +205,87 @@ def _rules_path(host: Host, said: t.Mapping[str, str], parameter: str, name: str
     return path or (within if host.files.lies(within) else f"{host.instance.config_directory}/{name}")
 
 
-def hba_change(
-    host: Host, rules: t.Sequence[HbaRule], *, values: t.Mapping[str, str], elsewhere: t.Mapping[str, str]
-) -> FileChange:
+class InUse(t.NamedTuple):
+    """What a running server uses, wherever it has it from; empty and None where that is not known."""
+
+    hba_file: str = ""
+    ident_file: str = ""
+    #: Only where it is from no file: the command line, the role or the database that is logged in to.
+    password_encryption: str | None = None
+
+
+def in_use(rows: t.Iterable[t.Mapping[str, t.Any]]) -> InUse:
+    """From rows of pg_settings.
+
+    >>> in_use([{"name": "password_encryption", "setting": "md5", "source": "user"}]).password_encryption
+    'md5'
+    """
+    found = {row["name"]: row for row in rows}
+    encryption = found.get("password_encryption") or {"source": "default"}
+    return InUse(
+        hba_file=found["hba_file"]["setting"] if "hba_file" in found else "",
+        ident_file=found["ident_file"]["setting"] if "ident_file" in found else "",
+        password_encryption=None
+        if encryption["source"] in ("default", "configuration file")
+        else encryption["setting"],
+    )
+
+
+def _used_and_next(host: Host, used: str, after: str) -> list[str]:
+    """The file that the running server reads, and the one that it reads after its next start where that is another."""
+    if used and host.files.real_path(used) != host.files.real_path(after):
+        return [used, after]
+    return [used or after]
+
+
+def hba_changes(
+    host: Host, rules: t.Sequence[HbaRule], *, in_force: t.Mapping[str, str], used: InUse
+) -> list[FileChange]:
     """pg_hba.conf with our block; the method C(auto) becomes what fits how this server stores passwords."""
-    encryption = values.get("password_encryption", elsewhere.get("password_encryption"))
+    encryption = used.password_encryption or in_force.get("password_encryption")
     method = default_auth_method(host.instance.version, encryption)
     rules = [rule._replace(method=method) if rule.method == "auto" else rule for rule in rules]
-    path = hba_path(host, elsewhere)
-    before = host.files.read_text(path)
-    return FileChange(path, before, replace_block(before or "", rules), host.files.mode(path) or 0o640)
+    found = []
+    for path in _used_and_next(host, used.hba_file, hba_path(host, in_force)):
+        before = host.files.read_text(path)
+        mode = host.files.mode(path) or 0o640
+        found.append(FileChange(path, before, replace_block(before or "", rules), mode, is_hba=True))
+    return found
 
 
-def ident_change(host: Host, rules: t.Sequence[IdentRule], *, elsewhere: t.Mapping[str, str]) -> FileChange:
+def ident_changes(
+    host: Host, rules: t.Sequence[IdentRule], *, in_force: t.Mapping[str, str], used: InUse
+) -> list[FileChange]:
     """pg_ident.conf with our block."""
-    path = ident_path(host, elsewhere)
-    before = host.files.read_text(path)
-    after = replace_ident_block(before or "", rules)
-    return FileChange(path, before if before is not None or after else "", after, host.files.mode(path) or 0o640)
+    found = []
+    for path in _used_and_next(host, used.ident_file, ident_path(host, in_force)):
+        before = host.files.read_text(path)
+        after = replace_ident_block(before or "", rules)
+        before = before if before is not None or after else ""
+        found.append(FileChange(path, before, after, host.files.mode(path) or 0o640))
+    return found
+
+
+def unread_files(host: Host, paths: t.Iterable[str], loaded: float) -> list[str]:
+    """Those of a server's files that were changed, exchanged or removed since it read them."""
+    found = []
+    for path in sorted(set(paths)):
+        seen = host.files.stat(path)
+        # What takes a file's place may be older than the file that it replaces.
+        if seen is None or max(seen.st_mtime, seen.st_ctime) > loaded:
+            found.append(path)
+    return found
+
+
+def certificate_paths(directory: str, settings: t.Mapping[str, str | None]) -> list[str]:
+    """The files of TLS that a server with these settings reads again when it reloads.
+
+    >>> certificate_paths("/data", {"ssl": "on", "ssl_cert_file": "server.crt", "ssl_ca_file": ""})
+    ['/data/server.crt']
+    """
+    names = ("ssl_cert_file", "ssl_key_file", "ssl_ca_file")
+    said = [settings.get(name) for name in names] if settings.get("ssl") == "on" else []
+    return [os.path.join(directory, path) for path in said if path]
 
 
 def passfile_path(host: Host) -> str:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import typing as t
@@ -21,11 +22,14 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._conf import 
 from ansible_collections.pgtandem.replication.plugins.module_utils._configuration import (
     SETTINGS_HEADER,
     FileChange,
+    InUse,
+    certificate_paths,
     configuration_problem,
-    hba_change,
+    hba_changes,
     hba_path,
-    ident_change,
+    ident_changes,
     ident_path,
+    in_use,
     include_change,
     judge_settings,
     overriding,
@@ -36,6 +40,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._configuratio
     settings_change,
     settings_elsewhere,
     settings_to_be,
+    unread_files,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import known_options
 from ansible_collections.pgtandem.replication.plugins.module_utils._create import (
@@ -332,9 +337,11 @@ def _recovery_change(host: Host, request: InstanceRequest, upstream: Upstream) -
     return recovery_change(host, conninfo=conninfo_of(host, upstream), slot=upstream.slot, recovery=request.recovery)
 
 
-def _files(host: Host, request: InstanceRequest, values: t.Mapping[str, str], *, check_mode: bool) -> list[FileChange]:
+def _files(
+    host: Host, request: InstanceRequest, values: t.Mapping[str, str], used: InUse, *, check_mode: bool
+) -> list[FileChange]:
     """Every file in the order in which it is safe to write them."""
-    # Which files these are, and how passwords are stored, ALTER SYSTEM may say as well.
+    # Which files these are, and how passwords are stored, ALTER SYSTEM and a command line may say as well.
     in_force = {name: setting.value for name, setting in settings_to_be(host, values).winners().items()}
     if request.only_parameters:
         return [
@@ -350,10 +357,10 @@ def _files(host: Host, request: InstanceRequest, values: t.Mapping[str, str], *,
             )
         )
     found += tls_changes(host, request.tls, check_mode=check_mode)
-    found.append(ident_change(host, request.ident_rules, elsewhere=in_force))
+    found += ident_changes(host, request.ident_rules, in_force=in_force, used=used)
     found.append(settings_change(host, values))
     found.append(include_change(host))
-    found.append(hba_change(host, request.hba_rules, values=in_force, elsewhere=in_force))
+    found += hba_changes(host, request.hba_rules, in_force=in_force, used=used)
     if request.upstream is not None:
         found.append(_recovery_change(host, request, request.upstream))
     return [change for change in found if change is not None and change.needed]
@@ -534,15 +541,43 @@ def foreign_edits(database: Database) -> list[dict[str, t.Any]]:
         return []
 
 
-def _unread_files(host: Host, database: Database, values: t.Mapping[str, str]) -> list[str]:
+def _unread_files(host: Host, database: Database, values: t.Mapping[str, str], used: InUse) -> list[str]:
     """The files of the configuration that are newer than what the running server has read."""
     loaded = float(database.value("SELECT extract(epoch FROM pg_conf_load_time())"))
     settings = settings_to_be(host, values)
     said = {name: setting.value for name, setting in settings.winners().items()}
     paths = {setting.path for setting in (*settings.files.settings, *settings.auto.settings)}
-    paths |= {hba_path(host, said), ident_path(host, said)}
-    found = {path: host.files.stat(path) for path in sorted(paths)}
-    return [path for path, seen in found.items() if seen is not None and seen.st_mtime > loaded]
+    # Of a file that was emptied or removed only the server still knows.
+    rows = database.rows(
+        "SELECT DISTINCT sourcefile FROM pg_settings WHERE sourcefile IS NOT NULL AND source = 'configuration file'"
+    )
+    paths |= {row["sourcefile"] for row in rows}
+    for path in (used.hba_file or hba_path(host, said), used.ident_file or ident_path(host, said)):
+        if host.files.lies(path):
+            paths.add(path)
+    paths.update(certificate_paths(host.instance.data_directory, _tls_in_use(database)))
+    # Ours is about to be made where it is not there.
+    paths.discard(host.instance.settings_file if not host.files.lies(host.instance.settings_file) else "")
+    return unread_files(host, paths, loaded)
+
+
+def _tls_in_use(database: Database) -> dict[str, str | None]:
+    rows = database.rows(
+        "SELECT name, setting FROM pg_settings WHERE name IN ('ssl', 'ssl_cert_file', 'ssl_key_file', 'ssl_ca_file')"
+    )
+    return {row["name"]: row["setting"] for row in rows}
+
+
+def _in_use(database: Database | None) -> InUse:
+    """What the running server uses, whatever the files say by now."""
+    if database is None:
+        return InUse()
+    return in_use(
+        database.rows(
+            "SELECT name, setting, source FROM pg_settings "
+            "WHERE name IN ('hba_file', 'ident_file', 'password_encryption')"
+        )
+    )
 
 
 def _running_values(database: Database) -> list[dict[str, t.Any]]:
@@ -627,6 +662,18 @@ def _put_back(host: Host, changes: t.Sequence[FileChange], running: t.Sequence[t
     host.files.write_text(path, before, mode=0o640)
 
 
+def _session(host: Host, request: InstanceRequest) -> Database | None:
+    """A session with the server where it runs."""
+    if find_postmaster(host) is None:
+        return None
+    database = _open_when_up(host, request.login, 30)
+    if database is None:
+        raise ReplicationError(
+            f"The server of {host.instance.data_directory} is still starting up (it replays WAL). Run again later."
+        )
+    return database
+
+
 def _configure_running(
     host: Host,
     request: InstanceRequest,
@@ -634,28 +681,28 @@ def _configure_running(
     values: t.Mapping[str, str],
     service: Service,
     report: Report,
+    database: Database,
     *,
     check_mode: bool,
 ) -> None:
-    """Bring new files into a running server: a reload, and a restart only where a parameter asks for it."""
-    database = _open_when_up(host, request.login, 30)
-    if database is None:
-        raise ReplicationError(
-            f"The server of {host.instance.data_directory} is still starting up (it replays WAL). Run again later."
-        )
+    """Bring new files into a running server: a reload, and a restart only where a parameter asks for it. The session
+    is closed."""
     restart_names: list[str]
     running: list[dict[str, t.Any]] = []
     ours = next((change for change in changes if change.path == host.instance.settings_file), None)
     with database:
         own = _ours(host, ours, values)
         foreseen = _needs_restart_when_checked(host, database, ours, values) or waiting_for_restart(database, own)
-        unread = _unread_files(host, database, values)
+        used = _in_use(database)
+        unread = _unread_files(host, database, values, used)
         if foreseen and request.restart:
             _check_restart(host, database, own, report)
         if check_mode:
             restart_names = _needs_restart_when_checked(host, database, ours, values)
         else:
-            hba = next((change for change in changes if "hba" in os.path.basename(change.path)), None)
+            # The server judges the one that it uses.
+            rules = [change for change in changes if change.is_hba]
+            hba = next((change for change in rules if change.path == used.hba_file or len(rules) == 1), None)
             others = [change for change in changes if change is not hba]
             # A server without TLS refuses every rule that is about it, so that it gets its certificates before.
             if hba is not None and values.get("ssl") == "on" and database.setting("ssl") == "off":
@@ -701,9 +748,9 @@ def _start(host: Host, request: InstanceRequest, changes: list[FileChange], serv
     try:
         service.start()
     except ReplicationError:
-        hba = next((change for change in changes if "hba" in os.path.basename(change.path)), None)
-        if hba is not None and hba.before is not None:
-            host.files.write_text(hba.path, hba.before, mode=hba.mode)
+        for change in changes:
+            if change.is_hba and change.before is not None:
+                host.files.write_text(change.path, change.before, mode=change.mode)
         raise
     database = _open_when_up(host, request.login, request.timeout)
     if database is not None:
@@ -827,17 +874,19 @@ def _configure(
         return
     values = _values(host, request, evidence)
     _check_overrides(host, request, values, report)
-    changes = _files(host, request, values, check_mode=check_mode)
-    report.diff += [change.as_diff() for change in changes]
-    report.actions += [f"write {change.path}" for change in changes]
-    service = service_of(host, timeout=request.timeout)
-    missing = service.missing()
-    report.actions += missing
-    if missing and not check_mode:
-        service.install()
-    if find_postmaster(host) is not None:
-        _configure_running(host, request, changes, values, service, report, check_mode=check_mode)
-    else:
+    database = _session(host, request)
+    with database or contextlib.nullcontext():
+        changes = _files(host, request, values, _in_use(database), check_mode=check_mode)
+        report.diff += [change.as_diff() for change in changes]
+        report.actions += [f"write {change.path}" for change in changes]
+        service = service_of(host, timeout=request.timeout)
+        missing = service.missing()
+        report.actions += missing
+        if missing and not check_mode:
+            service.install()
+        if database is not None:
+            _configure_running(host, request, changes, values, service, report, database, check_mode=check_mode)
+    if database is None:
         report.actions.append("start the server")
         if not check_mode:
             _start(host, request, changes, service)

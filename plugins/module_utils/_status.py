@@ -22,6 +22,7 @@ from enum import Enum
 from ansible_collections.pgtandem.replication.plugins.module_utils._aside import read_journal
 from ansible_collections.pgtandem.replication.plugins.module_utils._claim import read_claim
 from ansible_collections.pgtandem.replication.plugins.module_utils._conf import last_values
+from ansible_collections.pgtandem.replication.plugins.module_utils._configuration import certificate_paths, unread_files
 from ansible_collections.pgtandem.replication.plugins.module_utils._control_data import ControlData
 from ansible_collections.pgtandem.replication.plugins.module_utils._copy_needs import read_copy_needs
 from ansible_collections.pgtandem.replication.plugins.module_utils._create import lacks_configuration
@@ -72,6 +73,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._status_queri
     SETTINGS,
     SLOT_COLUMNS,
     current_position_statement,
+    refused_lines_statement,
     replication_rules_statement,
     sizes_statement,
     status_statement,
@@ -176,6 +178,8 @@ def empty_status() -> Status:
         "slots_on_disk": None,
         "settings": dict.fromkeys(SETTINGS),
         "pending_restart": [],
+        "unread_files": None,
+        "refused_lines": None,
         "stale_settings": [],
         "recovery_ends": [],
         "next_start": None,
@@ -231,7 +235,7 @@ def observe(host: Host, login: Login, *, position: Position = Position.NONE, siz
         status["port_taken_by"] = listener_on(instance.port)
     if answer is not None:
         _fill_answer(status, answer, local_port_of)
-    _fill_files(status, host)
+    _fill_files(status, host, answer)
     return status
 
 
@@ -284,6 +288,7 @@ def _ask(
                 status["sizes"] = json.loads(database.value(sizes_statement(database.version)))
                 status["copy_needs"] = read_copy_needs(host, login, postmaster, database)
             status["replication_rules"] = _for_superusers(database, replication_rules_statement(database.version))
+            status["refused_lines"] = _for_superusers(database, refused_lines_statement(database.version))
             status["md5_roles"] = _for_superusers(database, weak_roles_statement(database.version))
             status.update(
                 running=True,
@@ -498,11 +503,13 @@ def upstream_of(conninfo: str | None) -> dict[str, t.Any] | None:
     return {"host": host, "port": int(port)} if host and "," not in host and re.fullmatch("[0-9]{1,5}", port) else None
 
 
-def _fill_files(status: Status, host: Host) -> None:
+def _fill_files(status: Status, host: Host, answer: t.Mapping[str, t.Any] | None) -> None:
     """What only files tell: the upstream of a standby, its timeline's history, settings that lie in the wrong place."""
     instance, files = host.instance, host.files
     try:
         settings = read_server_settings(host)
+        if answer is not None:
+            status["unread_files"] = _unread_files(status, host, settings, answer)
         status["stale_settings"] = _stale_settings(settings)
         status["recovery_ends"] = _recovery_ends(status, host, settings)
         status["configured"] = _configured(settings)
@@ -527,6 +534,19 @@ def _fill_files(status: Status, host: Host) -> None:
         status["tls"] = look(host, status["settings"], _options_of(conninfo))
     except OSError as error:
         status["data_directory"]["error"] = str(error)
+
+
+def _unread_files(
+    status: Status, host: Host, settings: ServerSettings, answer: t.Mapping[str, t.Any]
+) -> list[str] | None:
+    """The files that the server has not read since they were changed."""
+    if answer["loaded"] is None:
+        return None
+    used = status["settings"]
+    rules = [used[name] for name in ("hba_file", "ident_file") if used[name] and host.files.lies(used[name])]
+    paths = {setting.path for setting in (*settings.files.settings, *settings.auto.settings)}
+    paths.update(answer["sources"] or (), rules, certificate_paths(host.instance.data_directory, used))
+    return unread_files(host, paths, float(answer["loaded"]))
 
 
 def _options_of(conninfo: str | None) -> dict[str, str]:

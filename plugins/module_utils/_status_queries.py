@@ -114,6 +114,7 @@ SETTINGS = (
     "hba_file",
     "hot_standby",
     "hot_standby_feedback",
+    "ident_file",
     "idle_replication_slot_timeout",
     "listen_addresses",
     "max_connections",
@@ -230,6 +231,8 @@ def status_statement(version: int) -> str:
         "slots": _rows(version, SLOT_COLUMNS, "pg_replication_slots l", "l.slot_name"),
         "settings": "p.settings",
         "pending_restart": "p.pending",
+        "loaded": "extract(epoch FROM pg_conf_load_time())",
+        "sources": "p.sources",
         "collation": _collation(version),
     }
     pairs = ", ".join(f"'{name}', {expression}" for name, expression in members.items())
@@ -237,7 +240,9 @@ def status_statement(version: int) -> str:
     return (
         f"SELECT json_build_object({pairs})::text FROM (SELECT "
         f"json_object_agg(name, current_setting(name)) FILTER (WHERE name IN ({names})) AS settings, "
-        f"json_agg(name ORDER BY name) FILTER (WHERE {pending}) AS pending FROM pg_settings) p"
+        f"json_agg(name ORDER BY name) FILTER (WHERE {pending}) AS pending, "
+        "json_agg(DISTINCT sourcefile) FILTER (WHERE source = 'configuration file' AND sourcefile IS NOT NULL) "
+        "AS sources FROM pg_settings) p"
     )
 
 
@@ -265,6 +270,20 @@ def replication_rules_statement(version: int) -> str | None:
         "SELECT coalesce(json_agg(row_to_json(q)), '[]'::json)::text FROM (SELECT line_number, type, user_name, "
         "address, netmask, auth_method, error FROM pg_hba_file_rules "
         "WHERE error IS NOT NULL OR 'replication' = ANY (database)) q"
+    )
+
+
+def refused_lines_statement(version: int) -> str | None:
+    """The lines of the configuration files that the server would not take; superusers may ask. None before 9.5.
+
+    What waits for a restart is an error of that view as well, and no fault of the line.
+    """
+    if not supports(version, "file_settings"):
+        return None
+    return (
+        "SELECT coalesce(json_agg(row_to_json(q)), '[]'::json)::text FROM (SELECT f.sourcefile AS path, "
+        "f.sourceline AS line, f.name, f.error FROM pg_file_settings f WHERE f.error IS NOT NULL AND NOT EXISTS "
+        "(SELECT 1 FROM pg_settings s WHERE s.name = f.name AND s.context = 'postmaster') ORDER BY f.seqno) q"
     )
 
 

@@ -799,6 +799,37 @@ replication:
       type: list
       elements: str
       sample: [max_connections]
+    unread_files:
+      description:
+        - The files of the configuration, and those of TLS, that were changed, exchanged or removed since the running
+          server read them. Null where that cannot be known.
+      type: list
+      elements: str
+      sample: []
+    refused_lines:
+      description:
+        - The lines of the configuration files that the server would not take, from pg_file_settings. Null where the
+          role that logs in may not see them.
+      type: list
+      elements: dict
+      sample: []
+      contains:
+        path:
+          description: The file.
+          type: str
+          sample: /etc/postgresql/15/main/postgresql.conf
+        line:
+          description: The line.
+          type: int
+          sample: 12
+        name:
+          description: The parameter, where the line has one.
+          type: str
+          sample: work_mem
+        error:
+          description: The server's own words.
+          type: str
+          sample: setting could not be applied
     stale_settings:
       description: A standby's settings in C(postgresql.auto.conf), which win over the ones in any other file.
       type: list

@@ -197,6 +197,30 @@ def _settings(node: Node, member: Member, _limits: Limits) -> Found:
             f"has settings that wait for a restart: {', '.join(status['pending_restart'])}.",
             "Restart it when it suits; site.yml restarts once for settings that it manages.",
         )
+    if status.get("unread_files"):
+        yield (
+            "unread-files",
+            WARNING,
+            f"has not read {', '.join(status['unread_files'])} since the last change there, and runs without it.",
+            "Run site.yml, or say SELECT pg_reload_conf() there.",
+        )
+    refused = [
+        f"{line['path']} line {line['line']}" + (f" ({line['name']})" if line["name"] else "") + f": {line['error']}"
+        for line in status.get("refused_lines") or []
+    ]
+    rules = status["settings"].get("hba_file") or "pg_hba.conf"
+    refused += [
+        f"{rules} line {rule['line_number']}: {rule['error']}"
+        for rule in status["replication_rules"] or []
+        if rule["error"]
+    ]
+    if refused:
+        yield (
+            "refused-files",
+            ERROR,
+            f"refuses its configuration as it lies there, and would not start with it: {'; '.join(refused)}.",
+            "Correct these lines and run site.yml, or reload.",
+        )
     if member["role"] == "primary":
         for setting in status["stale_settings"]:
             yield (
