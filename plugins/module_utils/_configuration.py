@@ -23,14 +23,17 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._files import
 from ansible_collections.pgtandem.replication.plugins.module_utils._hba import (
     HbaRule,
     IdentRule,
+    addresses_beside,
     replace_block,
     replace_ident_block,
+    with_addresses,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import passfile_line
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import LOOKING_SECONDS, account
 from ansible_collections.pgtandem.replication.plugins.module_utils._server_settings import read_server_settings
-from ansible_collections.pgtandem.replication.plugins.module_utils._values.identities import shown
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.network import look_up
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.identities import is_host_name, shown
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.server_settings import ServerSettings
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import (
     default_auth_method,
@@ -231,6 +234,15 @@ def in_use(rows: t.Iterable[t.Mapping[str, t.Any]]) -> InUse:
     )
 
 
+def known_by_name(peers: t.Iterable[tuple[str, int]]) -> list[str]:
+    """The hosts among these that are known by name.
+
+    >>> known_by_name([("pg2.example.com", 5432), ("10.0.0.3", 5432)])
+    ['pg2.example.com']
+    """
+    return sorted({host for host, _port in peers if is_host_name(host)})
+
+
 def _used_and_next(host: Host, used: str, after: str) -> list[str]:
     """The file that the running server reads, and the one that it reads after its next start where that is another."""
     if used and host.files.real_path(used) != host.files.real_path(after):
@@ -239,17 +251,34 @@ def _used_and_next(host: Host, used: str, after: str) -> list[str]:
 
 
 def hba_changes(
-    host: Host, rules: t.Sequence[HbaRule], *, in_force: t.Mapping[str, str], used: InUse
+    host: Host,
+    rules: t.Sequence[HbaRule],
+    *,
+    in_force: t.Mapping[str, str],
+    used: InUse,
+    named: t.Collection[str] = (),
 ) -> list[FileChange]:
-    """pg_hba.conf with our block; the method C(auto) becomes what fits how this server stores passwords."""
+    """pg_hba.conf with our block; the method C(auto) becomes what fits how this server stores passwords.
+
+    C(named) are hosts that are known by name. A server takes a name only where its look-up leads there and back; where
+    it does not, there are rules for the addresses as well.
+    """
     encryption = used.password_encryption or in_force.get("password_encryption")
     method = default_auth_method(host.instance.version, encryption)
     rules = [rule._replace(method=method) if rule.method == "auto" else rule for rule in rules]
     found = []
+    lookups = {name: look_up(name) for name in named}
     for path in _used_and_next(host, used.hba_file, hba_path(host, in_force)):
         before = host.files.read_text(path)
         mode = host.files.mode(path) or 0o640
-        found.append(FileChange(path, before, replace_block(before or "", rules), mode, is_hba=True))
+        beside = {
+            # Where nothing is known for the moment, what was known stays.
+            name: found_there.addresses or addresses_beside(before or "", rules, name)
+            for name, found_there in lookups.items()
+            if not found_there.leads_back
+        }
+        after = replace_block(before or "", with_addresses(rules, beside))
+        found.append(FileChange(path, before, after, mode, is_hba=True))
     return found
 
 

@@ -182,6 +182,40 @@ def _bits(address: str) -> int:
     return ipaddress.ip_address(address.partition("%")[0]).max_prefixlen
 
 
+def with_addresses(rules: t.Sequence[HbaRule], addresses: t.Mapping[str, t.Sequence[str]]) -> list[HbaRule]:
+    """The rules, and behind each of a name the same ones of the addresses that it is to stand for as well.
+
+    >>> rule = HbaRule("host", "replication", "replica", "pg2", "scram-sha-256")
+    >>> [one.address for one in with_addresses([rule], {"pg2": ["10.0.0.2"]})]
+    ['pg2', '10.0.0.2/32']
+    """
+    found = []
+    for rule in rules:
+        found += [rule, *(rule._replace(address=peer_address(one)) for one in addresses.get(rule.address, ()))]
+    return list(dict.fromkeys(found))
+
+
+def addresses_beside(text: str, rules: t.Sequence[HbaRule], name: str) -> list[str]:
+    """The addresses that an earlier run wrote for a name into the managed block.
+
+    >>> rule = HbaRule("host", "replication", "replica", "pg2", "scram-sha-256")
+    >>> addresses_beside(replace_block("", with_addresses([rule], {"pg2": ["10.0.0.2"]})), [rule], "pg2")
+    ['10.0.0.2']
+    """
+    known = {rule.address for rule in rules}
+    lines = text.partition(BEGIN + "\n")[2].partition(END)[0].splitlines()
+    named = next((render_rule(rule) for rule in rules if rule.address == name), None)
+    if named is None or named not in lines:
+        return []
+    found = []
+    for line in lines[lines.index(named) + 1 :]:
+        address = (line.split() + [""] * 4)[3]
+        if address in known or not is_address(address.partition("/")[0]):
+            break
+        found.append(address.partition("/")[0])
+    return found
+
+
 def render_rule(rule: HbaRule) -> str:
     """The rule as a line.
 

@@ -32,6 +32,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._configuratio
     in_use,
     include_change,
     judge_settings,
+    known_by_name,
     overriding,
     passfile_change,
     passfile_path,
@@ -88,7 +89,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._server impor
 from ansible_collections.pgtandem.replication.plugins.module_utils._server_settings import read_recovery_ends
 from ansible_collections.pgtandem.replication.plugins.module_utils._service import Service, service_of
 from ansible_collections.pgtandem.replication.plugins.module_utils._status_queries import replayed_position_statement
-from ansible_collections.pgtandem.replication.plugins.module_utils._system.network import own_addresses
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.network import look_up, own_addresses
 from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import Tls, tls_changes, tls_settings
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.server_settings import MANAGED
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import floor_parameters, supports
@@ -360,7 +361,8 @@ def _files(
     found += ident_changes(host, request.ident_rules, in_force=in_force, used=used)
     found.append(settings_change(host, values))
     found.append(include_change(host))
-    found += hba_changes(host, request.hba_rules, in_force=in_force, used=used)
+    named = known_by_name(request.peers)
+    found += hba_changes(host, request.hba_rules, in_force=in_force, used=used, named=named)
     if request.upstream is not None:
         found.append(_recovery_change(host, request, request.upstream))
     return [change for change in found if change is not None and change.needed]
@@ -879,6 +881,8 @@ def _configure(
         changes = _files(host, request, values, _in_use(database), check_mode=check_mode)
         report.diff += [change.as_diff() for change in changes]
         report.actions += [f"write {change.path}" for change in changes]
+        if any(change.is_hba for change in changes):
+            report.warnings += list(_names_that_do_not_lead_back(request))
         service = service_of(host, timeout=request.timeout)
         missing = service.missing()
         report.actions += missing
@@ -890,6 +894,19 @@ def _configure(
         report.actions.append("start the server")
         if not check_mode:
             _start(host, request, changes, service)
+
+
+def _names_that_do_not_lead_back(request: InstanceRequest) -> t.Iterator[str]:
+    """Hosts whose name in pg_hba.conf would not be enough."""
+    for name in known_by_name(request.peers):
+        found = look_up(name)
+        if not found.addresses:
+            yield f"{name} cannot be looked up here, so its rule lets nobody in. Set pgtandem_address of that host."
+        elif not found.leads_back:
+            yield (
+                f"DNS leads from {name} to {', '.join(found.addresses)}, and from there to {found.other or 'no name'}. "
+                "A rule of pg_hba.conf with that name does not count then, so there is one for the address as well."
+            )
 
 
 def _created_configuration(host: Host) -> str:

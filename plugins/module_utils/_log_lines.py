@@ -57,7 +57,8 @@ REMEDIES: tuple[tuple[str, str], ...] = (
     (
         r"no pg_hba\.conf entry|pg_hba\.conf rejects",
         "the upstream's pg_hba.conf has no rule for this address, role and the database 'replication' ('all' does not "
-        "cover it): run the upstream's role, or add one there and reload",
+        "cover it): run the upstream's role, or add one there and reload. A rule with a name counts only where DNS "
+        "leads from this address back to that name",
     ),
     (
         r"Connection refused",

@@ -45,6 +45,35 @@ def own_addresses() -> list[str] | None:
     return None if tree is None else local_addresses(tree, _text_of("/proc/net/if_inet6") or "")
 
 
+class Lookup(t.NamedTuple):
+    """What the system knows of a host's name."""
+
+    addresses: tuple[str, ...]
+    #: Whether the look-up of each address leads back to that name, without which no rule of pg_hba.conf matches it.
+    leads_back: bool
+    #: The name that it leads to instead; empty where there is none.
+    other: str
+
+
+def look_up(name: str) -> Lookup:
+    """A name there and back, as a server does it with a name in pg_hba.conf (manual, The pg_hba.conf File)."""
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return Lookup((), False, "")
+    addresses = tuple(dict.fromkeys(str(row[4][0]) for row in found))
+    back = [_name_of(address) for address in addresses]
+    other = next((one for one in back if one.lower() != name.lower().rstrip(".")), "")
+    return Lookup(addresses, all(one.lower() == name.lower() for one in back), other)
+
+
+def _name_of(address: str) -> str:
+    try:
+        return socket.getnameinfo((address, 0), socket.NI_NAMEREQD)[0]
+    except OSError:
+        return ""
+
+
 class Place(t.NamedTuple):
     """A server of another host, where it is to be found."""
 

@@ -15,12 +15,14 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._hba import (
     END,
     HbaRule,
     IdentRule,
+    addresses_beside,
     admits_replication,
     peer_address,
     render_ident,
     render_rule,
     replace_block,
     rule_from,
+    with_addresses,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -274,3 +276,12 @@ ONE, MASK = "10.0.0.2", "255.255.255.255"
 )
 def test_who_is_let_in(rules: list[dict[str, t.Any]], address: str, admitted: bool | None) -> None:
     assert admits_replication(rules, user="replica", address=address) is admitted
+
+
+def test_addresses_stay_beside_a_name_that_cannot_be_looked_up_for_the_moment() -> None:
+    rules = [RULE._replace(address="pg2.example"), RULE._replace(address="pg3.example")]
+    text = replace_block("", with_addresses(rules, {"pg2.example": ["10.0.0.2", "fd00::2"]}))
+    assert addresses_beside(text, rules, "pg2.example") == ["10.0.0.2", "fd00::2"]
+    assert addresses_beside(text, rules, "pg3.example") == []
+    kept = {name: addresses_beside(text, rules, name) for name in ("pg2.example", "pg3.example")}
+    assert replace_block(text, with_addresses(rules, kept)) == text
