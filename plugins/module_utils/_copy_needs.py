@@ -20,13 +20,16 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._host import 
 from ansible_collections.pgtandem.replication.plugins.module_utils._processes import Postmaster
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import LOOKING_SECONDS
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import Login, open_database
+from ansible_collections.pgtandem.replication.plugins.module_utils._server_settings import read_server_settings
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.server_libraries import library_folder
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.copy_needs import (
     COPIED_SETTINGS,
+    SOCKETS,
     icu_problem,
     libraries_of,
     locales_of,
     missing_locales,
+    places_of_host,
     places_of_library,
     places_of_settings,
 )
@@ -85,6 +88,10 @@ def _copied_settings(host: Host, database: Database) -> dict[str, str]:
         path = host.files.real_path(row["sourcefile"])
         if path.startswith(directory + "/") and path != managed:
             found[row["name"]] = row["setting"]
+    # The server does not tell whence it has this one.
+    said = read_server_settings(host).winners().get("data_directory")
+    if said is not None and host.files.real_path(said.path).startswith(directory + "/"):
+        found["data_directory"] = said.value
     return found
 
 
@@ -128,7 +135,33 @@ def lacking(host: Host, needs: t.Mapping[str, t.Any]) -> list[str]:
     icu = icu_problem(needs, icu_version(host)) if (needs.get("icu") or {}).get("databases") else ""
     if icu:
         problems.append(f"{icu} Install a server that was built with ICU.")
-    return problems + _missing_libraries(host, needs) + _wrong_settings(host, needs)
+    return problems + _missing_libraries(host, needs) + _wrong_settings(host, needs) + _missing_places(host, needs)
+
+
+def _missing_places(host: Host, needs: t.Mapping[str, t.Any]) -> list[str]:
+    """Settings of the upstream's host that come with the copy and do not fit here."""
+    problems = []
+    directory = str((needs.get("settings") or {}).get("data_directory") or "")
+    if directory and host.files.real_path(directory) != host.files.real_path(host.instance.data_directory):
+        problems.append(
+            f"data_directory = {directory!r} comes with the copy, and the server here would work there and not in "
+            f"{host.instance.data_directory}. Take that line out there."
+        )
+    places = places_of_host(needs)
+    missing = [
+        place
+        for place in places
+        if not (host.files.is_folder(place.path) if place.is_folder else host.files.exists(place.path))
+    ]
+    sockets = [place for place in places if place.setting == SOCKETS]
+    for place in missing:
+        # One folder for its sockets is enough for a server.
+        if place.setting != SOCKETS or all(one in missing for one in sockets):
+            problems.append(
+                f"{place.setting} comes with the copy, and there is no {place.path} here. Make it here as it is there, "
+                f"or set {place.setting} in pgtandem_parameters."
+            )
+    return problems
 
 
 def _missing_libraries(host: Host, needs: t.Mapping[str, t.Any]) -> list[str]:

@@ -19,7 +19,12 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._values.serve
 PLACE_SETTINGS = ("lc_messages", "lc_monetary", "lc_numeric", "lc_time", "log_timezone", "timezone_abbreviations")
 LIBRARY_SETTINGS = ("shared_preload_libraries", "session_preload_libraries", "local_preload_libraries")
 TIME_ZONE = "TimeZone"
-COPIED_SETTINGS = (*PLACE_SETTINGS, TIME_ZONE, *LIBRARY_SETTINGS, "dynamic_library_path")
+#: What names places of one host. hba_file and the like are no trouble: the run writes them where they are named, and
+#: listen_addresses it sets.
+SOCKETS, LOGS = "unix_socket_directories", "log_directory"
+CERTIFICATES = ("ssl_cert_file", "ssl_key_file", "ssl_ca_file", "ssl_crl_file")
+HOST_SETTINGS = (SOCKETS, "logging_collector", LOGS, "ssl", *CERTIFICATES)
+COPIED_SETTINGS = (*PLACE_SETTINGS, TIME_ZONE, *LIBRARY_SETTINGS, "dynamic_library_path", *HOST_SETTINGS)
 #: Every C library has these.
 _PLAIN_LOCALES = ("", "C", "POSIX")
 #: The libraries that come with the server itself lie there as well as those of extensions.
@@ -81,6 +86,34 @@ def places_of_settings(needs: t.Mapping[str, t.Any]) -> dict[str, str]:
     """The settings that come with the copy and that the server's own program can judge."""
     settings = needs.get("settings") or {}
     return {name: str(settings[name]) for name in (*PLACE_SETTINGS, TIME_ZONE) if settings.get(name)}
+
+
+class Needed(t.NamedTuple):
+    """A place that a setting which comes with the copy names, without which the server does not start."""
+
+    setting: str
+    path: str
+    is_folder: bool
+
+
+def places_of_host(needs: t.Mapping[str, t.Any]) -> list[Needed]:
+    """The places of a host that settings in a data directory name; what is relative comes with the copy.
+
+    >>> places_of_host({"settings": {"unix_socket_directories": "/run/pg, @x", "log_directory": "/var/log/pg"}})
+    [Needed(setting='unix_socket_directories', path='/run/pg', is_folder=True)]
+    >>> places_of_host({"settings": {"logging_collector": "on", "log_directory": "/var/log/pg"}})
+    [Needed(setting='log_directory', path='/var/log', is_folder=True)]
+    """
+    settings = {name: str(value) for name, value in (needs.get("settings") or {}).items()}
+    found = [Needed(SOCKETS, name, True) for name in names_in_list(settings.get(SOCKETS, "")) if name.startswith("/")]
+    if settings.get("logging_collector") == "on" and settings.get(LOGS, "").startswith("/"):
+        # The server makes the folder itself, and nothing above it.
+        found.append(Needed(LOGS, settings[LOGS].rstrip("/").rpartition("/")[0] or "/", True))
+    if settings.get("ssl") == "on":
+        found += [
+            Needed(name, settings[name], False) for name in CERTIFICATES if settings.get(name, "").startswith("/")
+        ]
+    return found
 
 
 def missing_locales(wanted: t.Mapping[str, t.Sequence[str]], unknown: t.Collection[str]) -> str:
