@@ -112,6 +112,29 @@ def seconds_of(pid: int) -> float | None:
         return max(0.0, float(stream.read().split()[0]) - lifetime.start / os.sysconf("SC_CLK_TCK"))
 
 
+def machine_identity() -> str | None:
+    """What two instances of one machine or container have in common, and nothing else has."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
+            return f"{stream.read().strip()} {os.readlink('/proc/self/ns/mnt')}"
+    except OSError:
+        return None
+
+
+def command_lines_of(program: str) -> list[list[str]]:
+    """The words of every process of a program, be that a script that an interpreter runs."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/cmdline", "rb") as stream:
+                words = stream.read(65536).decode("utf-8", "replace").split("\0")
+        except OSError:
+            continue
+        if any(os.path.basename(word) == program for word in words[:3]):
+            found.append(words)
+    return found
+
+
 def runs_in_unit(pid: int, unit: str) -> bool:
     """Whether a process is in the control group of a systemd unit."""
     try:

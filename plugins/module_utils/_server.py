@@ -209,8 +209,9 @@ def open_database(host: Host, login: Login, postmaster: Postmaster | None) -> Da
         return connect(target)
     except DatabaseError as error:
         answer = knock(target)
-        given = login.options or {}
-        advice = local_login_advice(answer, password=login.password is not None, options=bool({*given} - {"sslmode"}))
+        # That is the default of ssl_mode.
+        given = {name for name, value in (login.options or {}).items() if (name, value) != ("sslmode", "prefer")}
+        advice = local_login_advice(answer, password=login.password is not None, options=bool(given))
         raise DatabaseError(
             f"The server of {host.instance.data_directory} does not let this host log in at {target.shown()}: "
             f"{error.message.rstrip('.')}. {advice}".rstrip(),

@@ -52,8 +52,10 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import (
 from ansible_collections.pgtandem.replication.plugins.module_utils._processes import (
     Postmaster,
     children_of,
+    command_lines_of,
     listener_on,
     local_port_of,
+    machine_identity,
     replication_part,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import parse_conninfo, redact_conninfo
@@ -136,6 +138,7 @@ def empty_status() -> Status:
             "architecture": os.uname().machine,
             "python": platform.python_version(),
             "psycopg": driver_name() or None,
+            "machine": machine_identity(),
             "python_path": sys.executable,
             "packages_serve_python": packages_serve(sys.path, sys.executable),
         },
@@ -185,6 +188,7 @@ def empty_status() -> Status:
         "next_start": None,
         "configured": None,
         "patroni": None,
+        "patroni_running": None,
         "replication_rules": None,
         "md5_roles": None,
         "processes": [],
@@ -519,6 +523,8 @@ def _fill_files(status: Status, host: Host, answer: t.Mapping[str, t.Any] | None
             set_aside=_set_aside(host), claim=read_claim(host), expected_by=_expected_by(status, host)
         )
         status["patroni"] = _patroni(host)
+        if status["patroni"]:
+            status["patroni_running"] = _patroni_runs(host)
         if status["role"] == "standby" and not (status["wal_receiver"] or {}).get("received_tli"):
             status["timeline"] = _timeline_followed(files, instance.data_directory, status)
         if status["timeline"] is not None:
@@ -674,6 +680,16 @@ def _patroni(host: Host) -> str | None:
     path = host.instance.main_file
     head = (host.files.read_text(path) or "").splitlines()[:3]
     return path if any("overwritten by Patroni" in line for line in head) else None
+
+
+def _patroni_runs(host: Host) -> bool:
+    """Whether a Patroni runs that is about this data directory: with a configuration that names it, or without one."""
+    for words in command_lines_of("patroni"):
+        named = [word for word in words[1:] if word.endswith((".yml", ".yaml"))]
+        texts = [host.files.read_text(word) for word in named]
+        if not any(texts) or any(host.instance.data_directory in (text or "") for text in texts):
+            return True
+    return False
 
 
 def _timeline_followed(files: Files, directory: str, status: Status) -> int | None:

@@ -269,6 +269,10 @@ replication:
           description: The driver there is, C(psycopg) or C(psycopg2).
           type: str
           sample: psycopg2
+        machine:
+          description: What the instances of one machine or container have in common, until it is started again.
+          type: str
+          sample: 9f4a1c9e-6a0e-4c7e-8d0c-0d5ad0b0a8f1 mnt:[4026531841]
         python_path:
           description: The program of that Python.
           type: str
@@ -365,6 +369,13 @@ replication:
           description: How far recovery must get before the data is consistent.
           type: str
           sample: 0/0
+        minimum_recovery_timeline:
+          description: The timeline of RV(replication.control.minimum_recovery_lsn), 0 where there is none.
+          type: int
+          sample: 0
+        full_page_writes:
+          description: Whether whole pages were written at the latest checkpoint (C(full_page_writes)).
+          type: bool
         data_checksums:
           description: Whether pages have checksums.
           type: bool
@@ -924,9 +935,12 @@ replication:
           description: On the command line of the service, which wins over all of them.
           type: dict
     patroni:
-      description: The configuration file that Patroni writes, where Patroni runs this instance.
+      description: The configuration file of this instance that says of itself that Patroni writes it.
       type: str
       sample: /etc/postgresql/15/main/postgresql.conf
+    patroni_running:
+      description: Whether a Patroni runs for this instance. Null where RV(replication.patroni) is.
+      type: bool
     processes:
       description: The server's processes as the operating system shows them.
       type: list

@@ -72,7 +72,15 @@ def _seen(node: Node) -> t.Iterator[Found]:
                 "See with ls -ld who may read it; Ansible has to become root or the server's account there.",
             ),
         )
-    if status["patroni"]:
+    if status["patroni"] and status.get("patroni_running") is False:
+        yield (
+            "host-patroni",
+            f"{status['patroni']} says that Patroni writes it, and no Patroni runs for this instance. One that starts "
+            "would undo what is changed beside it.",
+            "See the log of Patroni's unit and start it, or run patroni_handover.yml again; docs/patroni.md says how "
+            "to take the cluster back.",
+        )
+    elif status["patroni"]:
         yield (
             "host-patroni",
             f"is run by Patroni, which writes {status['patroni']} and would undo what is changed beside it.",

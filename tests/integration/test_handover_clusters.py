@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +42,46 @@ PLAYBOOK = """
     - ansible.builtin.debug:
         msg: "{{ inventory_hostname }} is handed over"
 """
+
+
+CHECK = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - ansible.builtin.set_fact:
+        pgtandem_topology: {nodes: {a1: {role: primary}, a2: {role: primary}, b1: {role: primary}}}
+        pgtandem_node:
+          status:
+            instance: {layout: debian}
+            host: {has_systemd: true, machine: "{{ 'one' if inventory_hostname[0] == 'a' else 'other' }}"}
+            running: true
+            accepts_connections: true
+            major: "15"
+            wal_receiver: null
+            role: primary
+            settings: {recovery_target_timeline: latest}
+    - ansible.builtin.import_role:
+        name: pgtandem.replication.patroni
+        tasks_from: check
+    - ansible.builtin.debug:
+        msg: "{{ inventory_hostname }} can be handed over"
+"""
+
+
+@pytest.mark.parametrize(("port", "fine"), [(8008, ["b1"]), (8009, ["a1", "a2", "b1"])])
+def test_two_instances_of_one_machine_need_two_ports(tmp_path: Path, port: int, fine: list[str]) -> None:
+    path = tmp_path / "play.yml"
+    path.write_text(CHECK)
+    (tmp_path / "host_vars").mkdir()
+    (tmp_path / "host_vars/a2.yml").write_text(f"pgtandem_patroni_restapi_port: {port}\n", encoding="utf-8")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), "-i", "a1,a2,b1,", "-c", "local", path,
+         "-e", '{"pgtandem_patroni_dcs": {"etcd3": {}}}'],
+        cwd=ROOT, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    said = " ".join(done.stdout.split())
+    assert re.findall(r"\"(\w+) can be handed over", said) == fine, done.stdout + done.stderr
+    assert ("as that of a2 on the same machine" in said) == (port == 8008), done.stdout
 
 
 def test_a_cluster_that_failed_stops_itself_alone(tmp_path: Path) -> None:

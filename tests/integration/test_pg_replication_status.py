@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ import sys
 import typing as t
 
 import pytest
+import yaml
 from status_cluster import Cluster, Node, major_of, server_folders
 
 Result = t.Dict[str, t.Any]
@@ -73,6 +75,42 @@ def shape(value: t.Any) -> t.Any:
     if isinstance(value, dict):
         return {name: shape(inner) for name, inner in value.items()}
     return None
+
+
+def documented() -> dict[str, t.Any]:
+    page = yaml.safe_load(importlib.import_module(MODULE).RETURN)
+    return t.cast("dict[str, t.Any]", page["replication"])
+
+
+def differences(page: t.Mapping[str, t.Any], value: t.Any, place: str = "replication") -> t.Iterator[str]:
+    """Keys that only the documentation or only the result has, all the way down, as far as it lists them."""
+    if isinstance(value, list):
+        for item in value:
+            yield from differences(page, item, f"{place}[]")
+    elif isinstance(value, dict) and "contains" in page:
+        yield from (f"{place}.{name}" for name in sorted(set(page["contains"]) ^ set(value)))
+        for name in set(page["contains"]) & set(value):
+            yield from differences(page["contains"][name], value[name], f"{place}.{name}")
+
+
+def test_results_have_the_keys_of_the_documentation(pair: Pair) -> None:
+    """On a primary, a standby, a stopped server and where there is none."""
+    cluster, primary, standby = pair
+    seen = {
+        "primary": run(dict(cluster.options(primary))),
+        "standby": run(dict(cluster.options(standby), timeout=20, expect={"streaming": True})),
+        "absent": run(dict(cluster.options(primary), data_directory=f"{primary.directory}-nothing", port=1)),
+    }
+    cluster.stop(standby)
+    try:
+        seen["stopped"] = run(dict(cluster.options(standby)))
+    finally:
+        cluster.start(standby)
+    assert seen["standby"]["replication"]["wal_receiver"] and seen["primary"]["replication"]["wal_senders"]
+    assert seen["stopped"]["replication"]["control"]["state"] == "shut down in recovery"
+    for state, result in seen.items():
+        assert "replication" in result, (state, result)
+        assert list(differences(documented(), result["replication"])) == [], state
 
 
 def test_both_sides_name_each_other(pair: Pair) -> None:

@@ -54,10 +54,23 @@ def test_the_module_names_the_remedy_of_the_cause(make_cluster: MakeCluster) -> 
         [
             Task("pg_checkpoint", {**cluster.options, "login_db": "nowhere"}),
             Task("pg_checkpoint", {**cluster.options, "login_user": "stranger"}),
+            Task("pg_checkpoint", {**cluster.options, "connect_params": {"sslmode": "nonsense"}}),
+            Task(
+                "pg_checkpoint",
+                {
+                    **cluster.options,
+                    "login_host": "127.0.0.1",
+                    "login_port": cluster.port,
+                    "login_user": cluster.superuser,
+                    "login_password": "wrong",
+                },
+            ),
         ]
     )
     assert "login_db" in results[0]["msg"] and SET_LOGIN not in results[0]["msg"]
     assert SET_LOGIN in results[1]["msg"]
+    assert "connect_params" in results[2]["msg"] and SET_LOGIN not in results[2]["msg"]
+    assert "login_password" in results[3]["msg"] and SET_LOGIN not in results[3]["msg"]
 
 
 def test_a_server_that_starts_up_is_known_by_its_code(make_cluster: MakeCluster) -> None:

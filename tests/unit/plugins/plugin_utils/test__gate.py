@@ -316,6 +316,11 @@ STOPS: list[tuple[str, t.Callable[[], list[Node]], dict[str, tuple[str, ...]]]] 
         {"primary-empty": ("pg1", "A new cluster beside existing data")},
     ),
     (
+        "a Patroni that is down",
+        lambda: [primary(patroni="/etc/postgresql/15/main/postgresql.conf", patroni_running=False), standby()],
+        {"host-patroni": ("no Patroni runs", "patroni_handover.yml")},
+    ),
+    (
         "the primary's disk is not mounted",
         lambda: [_unmounted(empty(host("pg1", "primary"))), empty(host("pg2"))],
         {"primary-unmounted": ("pg1", "may not be mounted", "pg_dropcluster 15 main")},
