@@ -176,7 +176,7 @@ def include_change(host: Host) -> FileChange | None:
     probe = _Overlay(host.files, path, "pgtandem.probe = on\n")
     if any(setting.name == "pgtandem.probe" for setting in read_settings(main, t.cast(t.Any, probe))):
         return None
-    before = host.files.read_text(main)
+    before = host.files.read_text(main, as_written=True)
     text = before or ""
     if text and not text.endswith("\n"):
         text += "\n"
@@ -269,7 +269,7 @@ def hba_changes(
     found = []
     lookups = {name: look_up(name) for name in named}
     for path in _used_and_next(host, used.hba_file, hba_path(host, in_force)):
-        before = host.files.read_text(path)
+        before = host.files.read_text(path, as_written=True)
         mode = host.files.mode(path) or 0o640
         beside = {
             # Where nothing is known for the moment, what was known stays.
@@ -288,7 +288,7 @@ def ident_changes(
     """pg_ident.conf with our block."""
     found = []
     for path in _used_and_next(host, used.ident_file, ident_path(host, in_force)):
-        before = host.files.read_text(path)
+        before = host.files.read_text(path, as_written=True)
         after = replace_ident_block(before or "", rules)
         before = before if before is not None or after else ""
         found.append(FileChange(path, before, after, host.files.mode(path) or 0o640))

@@ -13,6 +13,7 @@ import shutil
 import time
 import typing as t
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._server_settings import read_server_settings
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.folders import FileRefused
@@ -113,7 +114,7 @@ def _syslog(host: Host, words: list[str]) -> list[str]:
     """Where the server was told to write there, and the system has a journal of it."""
     try:
         said = read_server_settings(host).winners()
-    except (OSError, FileRefused):
+    except (OSError, ReplicationError):
         return []
     if "log_destination" not in said or "syslog" not in said["log_destination"].value:
         return []

@@ -227,10 +227,13 @@ class Files:
             with closing(descriptor):
                 return _read(descriptor, path, limit)
 
-    def read_text(self, path: str, *, limit: int = LIMIT, follow: bool = True) -> str | None:
-        """A file's text, None where there is none."""
+    def read_text(self, path: str, *, limit: int = LIMIT, follow: bool = True, as_written: bool = False) -> str | None:
+        """A file's text, None where there is none. With C(as_written) its lines end as they do there, for a file that
+        is about to be written again."""
         data = self.read_bytes(path, limit=limit, follow=follow)
-        return None if data is None else _text(data)
+        if data is None:
+            return None
+        return data.decode("utf-8", "surrogateescape") if as_written else _text(data)
 
     def read_part(self, path: str, *, offset: int, count: int) -> bytes | None:
         """So many bytes of a file from a place on, None where there is none."""
@@ -241,18 +244,6 @@ class Files:
                 return None
             with closing(descriptor):
                 return os.pread(descriptor, count, offset)
-
-    def tail(self, path: str, *, lines: int = 20, limit: int = 65536) -> list[str]:
-        """The last lines of a log, empty where there is none or none can be read."""
-        with self.acting():
-            try:
-                descriptor = _open_regular(path, os.O_RDONLY)
-            except (*_MISSING, PermissionError, FileRefused):
-                return []
-            with closing(descriptor):
-                size = os.fstat(descriptor).st_size
-                data = os.pread(descriptor, limit, max(0, size - limit))
-        return data.decode("utf-8", "replace").splitlines()[-lines:]
 
     def list_names(self, path: str) -> list[str]:
         """The names in a folder, empty where there is none."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.pgtandem.replication.plugins.module_utils import _configuration as configuration
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._hba import BEGIN, END, HbaRule, IdentRule
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import Completed
 from ansible_collections.pgtandem.replication.plugins.module_utils._service import unit_text
@@ -39,6 +40,27 @@ def test_our_file_is_included_once_and_last(host: Host) -> None:
     assert change.after.splitlines()[-1] == "include_if_exists = 'pgtandem.conf'"
     path.write_text(change.after, encoding="utf-8")
     assert configuration.include_change(host) is None
+
+
+@pytest.mark.parametrize("block", ["", f"{BEGIN}\r\n{END}\r\n"])
+def test_lines_of_others_end_as_they_did(host: Host, block: str) -> None:
+    """Those of an editor of Windows are left so, also where a refusal of the server puts the file back."""
+    theirs = b"host app app 192.0.2.1/32 reject\r\n"
+    for name in ("postgresql.conf", "pg_hba.conf", "pg_ident.conf"):
+        Path(host.instance.data_directory, name).write_bytes(block.encode() + theirs)
+    rules = [HbaRule("host", "replication", "replica", "192.0.2.2/32", "scram-sha-256")]
+    changes = [
+        *configuration.hba_changes(host, rules, in_force={}, used=configuration.InUse()),
+        *configuration.ident_changes(
+            host, [IdentRule("pgtandem", "pg2", "replica")], in_force={}, used=configuration.InUse()
+        ),
+    ]
+    for change in changes:
+        assert change.before is not None and change.before.encode() == block.encode() + theirs
+        assert theirs.decode() in change.after and change.after.count("\r") == 1
+    Path(host.instance.main_file).write_bytes(b"port = 1\r\n")
+    included = configuration.include_change(host)
+    assert included is not None and included.after.startswith("port = 1\r\n")
 
 
 def test_a_folder_that_is_read_already_needs_no_include(tmp_path: Path) -> None:

@@ -128,7 +128,6 @@ def test_what_is_not_a_small_regular_file_is_refused_at_once(folder: Path, name:
     with pytest.raises(FileRefused) as caught:
         files().read_text(str(path), limit=100)
     assert str(path) in caught.value.message
-    assert files().tail(str(path)) == ([] if name != "large" else ["x" * 101])
 
 
 def test_a_link_is_refused_where_none_is_legitimate(folder: Path) -> None:
@@ -149,7 +148,7 @@ def test_a_folder_is_not_written_over(folder: Path, link: bool) -> None:
 def test_nothing_is_there(folder: Path) -> None:
     missing = str(folder / "none")
     assert files().read_text(missing) is None
-    assert files().list_names(missing) == files().tail(missing) == []
+    assert files().list_names(missing) == []
     assert files().mode(missing) is files().stat(missing) is None
     files().remove_tree(missing)
     files().forget_file(missing)
@@ -169,8 +168,8 @@ def test_removing_a_tree_leaves_what_links_lead_to(folder: Path) -> None:
 def test_parts_and_names(folder: Path) -> None:
     (folder / "file").write_text("0123456789\r\nend\n")
     assert files().read_part(str(folder / "file"), offset=3, count=4) == b"3456"
-    assert files().tail(str(folder / "file"), lines=1) == ["end"]
     assert files().read_text(str(folder / "file")) == "0123456789\nend\n"
+    assert files().read_text(str(folder / "file"), as_written=True) == "0123456789\r\nend\n"
     assert files().list_names(str(folder)) == ["file"]
 
 
@@ -187,7 +186,6 @@ def test_what_the_account_may_not_do_is_not_done_through_its_link(
     if how == "to a file of root's":
         with pytest.raises(PermissionError):
             files().read_text(str(link))
-        assert files().tail(str(link)) == []
     with pytest.raises(FileRefused):
         files(folder).write_text(str(link), "theirs", mode=0o644)
     assert secret.read_text() == SECRET
