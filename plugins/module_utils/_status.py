@@ -686,10 +686,17 @@ def _patroni_runs(host: Host) -> bool:
     """Whether a Patroni runs that is about this data directory: with a configuration that names it, or without one."""
     for words in command_lines_of("patroni"):
         named = [word for word in words[1:] if word.endswith((".yml", ".yaml"))]
-        texts = [host.files.read_text(word) for word in named]
-        if not any(texts) or any(host.instance.data_directory in (text or "") for text in texts):
+        texts = [_text_or_nothing(host, word) for word in named]
+        if not any(texts) or any(host.instance.data_directory in text for text in texts):
             return True
     return False
+
+
+def _text_or_nothing(host: Host, path: str) -> str:
+    try:
+        return host.files.read_text(path) or ""
+    except (OSError, ReplicationError):
+        return ""
 
 
 def _timeline_followed(files: Files, directory: str, status: Status) -> int | None:

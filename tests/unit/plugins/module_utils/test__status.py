@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 import typing as t
+from pathlib import Path
 
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.pgtandem.replication.plugins.doc_fragments import instance, login
+from ansible_collections.pgtandem.replication.plugins.module_utils import _status
 from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import instance_options, login_options
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._layout import HostFacts
@@ -30,6 +32,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._status_queri
     write_statement,
 )
 from ansible_collections.pgtandem.replication.plugins.modules import pg_replication_status as module
+from stand_ins import host_on
 
 RETURN = yaml.safe_load(module.RETURN)["replication"]["contains"]
 
@@ -145,3 +148,22 @@ def test_replay(
 def test_history_skips_what_is_no_switch() -> None:
     text = "1\t0/3000148\tno recovery target specified\n\n# note\n2\t0/5000148\tbefore 2026-11-22 16:47\n"
     assert [(row["timeline"], row["lsn"]) for row in parse_history(text)] == [(1, "0/3000148"), (2, "0/5000148")]
+
+
+@pytest.mark.parametrize(
+    ("words", "runs"),
+    [
+        ([], False),
+        (["/usr/bin/python3", "/usr/bin/patroni", "OWN"], True),
+        (["/usr/bin/python3", "/usr/bin/patroni", "OTHER"], False),
+        (["/usr/bin/patroni", "/nowhere/to/be/found.yml"], True),
+        (["/usr/bin/patroni"], True),
+    ],
+)
+def test_whether_a_patroni_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], runs: bool) -> None:
+    host = host_on(tmp_path)
+    for name, directory in (("OWN", host.instance.data_directory), ("OTHER", "/var/lib/other")):
+        (tmp_path / f"{name}.yml").write_text(f"postgresql:\n  data_dir: {directory}\n", encoding="utf-8")
+    there = [f"{tmp_path}/{word}.yml" if word in ("OWN", "OTHER") else word for word in words]
+    monkeypatch.setattr(_status, "command_lines_of", lambda _program: [there] if there else [])
+    assert _status._patroni_runs(host) is runs
