@@ -85,8 +85,9 @@ class Pair:
         head = "".join(f"{name}='{value}'\n" for name, value in names.items())
         # What is included sorts before the collection's own file, as a file of the user's does.
         head += (
-            "sql() { runuser -u postgres -- $BIN/psql -XAtq -v ON_ERROR_STOP=1 -h /var/run/postgresql -p $PORT "
-            '-d postgres -c "$1"; }\n'
+            # A postmaster that was stopped by a signal never answers.
+            "sql() { runuser -u postgres -- env PGCONNECT_TIMEOUT=5 $BIN/psql -XAtq -v ON_ERROR_STOP=1 "
+            '-h /var/run/postgresql -p $PORT -d postgres -c "$1"; }\n'
             'setting() { if [ "$LAYOUT" = debian ]; then echo "$1" >> $CONFIG/conf.d/20-user.conf; '
             "chown postgres: $CONFIG/conf.d/20-user.conf; "
             'else sed -i "1i $1" $CONFIG/postgresql.conf; fi; }\n'
