@@ -89,6 +89,6 @@ class ActionModule(ForeignActionBase):
             failover.target["name"],
             {old, *failover.ahead},
             passwords={node["name"]: str(hostvars[node["name"]].get(PASSWORD) or "") for node in members},
-            dead=[old] if old else [],
+            dead=[name for name in (old, *(node["name"] for node in members if not node["status"])) if name],
             more=controller_problems(members),
         )

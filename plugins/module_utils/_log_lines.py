@@ -157,7 +157,7 @@ def _parted(messages: t.Sequence[str]) -> Cause | None:
     places: dict[str, int] = {}
     for message in messages:
         match = _UNFIT.search(message)
-        if match:
+        if match and not _STATEMENT.search(message):
             places[match.group(1)] = places.get(match.group(1), 0) + 1
             if places[match.group(1)] == _OFTEN:
                 return Cause(message, _PARTED)

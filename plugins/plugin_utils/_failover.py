@@ -504,7 +504,8 @@ def _failover(
         )
     ahead = [] if done else [node["name"] for node in _standbys(nodes) if _position(node) > _position(choice)]
     ahead += [name for name in _left_behind(nodes, choice) if old is None or name != old["name"]]
-    olds = ("", old["name"] if old else "", choice["name"])
+    # Who followed a host that could not be read follows the new primary, too.
+    olds = ("", old["name"] if old else "", choice["name"], *(node["name"] for node in others))
     return Failover(
         cluster=cluster,
         target=choice,

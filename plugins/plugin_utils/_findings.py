@@ -46,7 +46,7 @@ ERROR, WARNING = "error", "warning"
 #: What the gate says of no interest here: to look takes no password for replication.
 _UNRELATED = frozenset({"inventory-password", "standby-unread"})
 #: What stops a run that changes things, and hurts nobody who only looks.
-_MILD = frozenset({"primary-moved", "primary-followed", "collation-versions", "host-patroni"})
+_MILD = frozenset({"primary-moved", "primary-followed", "collation-versions", "upstream-unread", "host-patroni"})
 
 
 class Limits(t.NamedTuple):

@@ -23,8 +23,8 @@ _LOCAL = ("127.0.0.1", "::1", None)
 def live_members(nodes: t.Sequence[Node]) -> list[dict[str, t.Any]]:
     """Each host of a cluster with its place in the topology, in the inventory's order.
 
-    C(connection) is what joins a standby to its upstream, from both sides; C(strangers) are WAL senders that feed none
-    of these hosts.
+    C(connection) is what joins a standby to its upstream, from both sides; C(fed) is what an upstream says of one that
+    could not be read; C(strangers) are WAL senders that feed none of these hosts.
     """
     upstreams = {node["name"]: _upstream_of(node, nodes) for node in nodes}
     names = {node["name"]: node for node in nodes}
@@ -82,7 +82,11 @@ def _member(node: Node, upstream: Node | None, sender: Row | None) -> dict[str, 
         "slots": [],
         "pending_restart": [],
         "samples": node.get("samples") or [],
+        "fed": None,
     }
+    if status is None and upstream and sender:
+        member["upstream"] = {"name": upstream["name"], "host": upstream["address"], "port": upstream["port"]}
+        member["fed"] = {key: sender.get(key) for key in ("state", "sync_state", "slot_name")}
     if status is None:
         return member
     member.update({key: status[key] for key in ("role", "running", "timeline", "system_identifier", "major")})
@@ -131,9 +135,12 @@ def _is_at(node: Node, host: str | None, port: int | None) -> bool:
 def _upstream_of(node: Node, nodes: t.Sequence[Node]) -> str | None:
     """The host that a standby follows: by its address, else by the WAL sender that serves its receiver."""
     status = node["status"]
-    if not status or status["role"] != "standby":
-        return None
     others = [other for other in nodes if other is not node]
+    if not status:
+        feeding = [other for other in others if _by_name(node, other["status"])]
+        return t.cast(str, feeding[0]["name"]) if len(feeding) == 1 else None
+    if status["role"] != "standby":
+        return None
     said = status["upstream"] or {}
     found = [other for other in others if _is_at(other, said.get("host"), said.get("port"))]
     if not found and status["wal_receiver"]:
@@ -148,7 +155,7 @@ def _rows(status: Node | None) -> list[Row]:
 
 
 def _by_port(node: Node, status: Node | None) -> Row | None:
-    port = (node["status"]["wal_receiver"] or {}).get("local_port")
+    port = ((node["status"] or {}).get("wal_receiver") or {}).get("local_port")
     for row in _rows(status):
         fits = row["client_addr"] in (node["address"], *_LOCAL) or row["application_name"] == _said_name(node)
         if port is not None and row["client_port"] == port and fits:

@@ -165,6 +165,16 @@ def signalled(node: Node) -> str:
     return files and f"{files} lies in its data directory, so that its next start makes a standby of it"
 
 
+def follows(node: Node, other: Node) -> bool:
+    """Whether a standby streams now from the place of another host."""
+    receiver = (node["status"] or {}).get("wal_receiver")
+    return bool(
+        receiver
+        and receiver["status"] == "streaming"
+        and (receiver["sender_host"], receiver["sender_port"]) == (other["address"], other["port"])
+    )
+
+
 def named(nodes: t.Iterable[Node]) -> str:
     """The names of hosts, for a message."""
     return ", ".join(node["name"] for node in nodes)

@@ -17,7 +17,14 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._parameters i
 )
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_checks import senders_needed
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._login import login_options
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, runs, system_of
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import (
+    Node,
+    Problem,
+    follows,
+    runs,
+    system_of,
+    why_unread,
+)
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._parameter_order import Order
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import left_slot, reseeds, strange_slots
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._roles import Roles
@@ -36,8 +43,40 @@ def upstream_of(node: Node, roles: Roles, names: t.Mapping[str, Node]) -> Node:
     if node["upstream"] and node is not roles.primary:
         wanted = names[node["upstream"]]
         if not (roles.moved and "primary" in wanted["groups"]):
-            return wanted
+            return wanted if _leads_on(node, wanted) else _above(wanted, roles, names, {wanted["name"]})
     return roles.primary
+
+
+def _leads_on(node: Node, upstream: Node) -> bool:
+    """Whether a host may follow another one: that was read, or feeds it right now."""
+    return node["status"] is None or upstream["status"] is not None or follows(node, upstream)
+
+
+def _above(lost: Node, roles: Roles, names: t.Mapping[str, Node], seen: set[str]) -> Node:
+    """Whom the followers of a host that could not be read follow meanwhile: its own upstream, as the inventory says."""
+    above = names.get(lost["upstream"]) or roles.primary
+    if above is roles.primary or (roles.moved and "primary" in above["groups"]) or above["name"] in seen:
+        return roles.primary
+    return above if above["status"] is not None else _above(above, roles, names, seen | {above["name"]})
+
+
+def upstream_notes(nodes: t.Sequence[Node], roles: Roles) -> list[Problem]:
+    """Standbys whose upstream of the inventory could not be read: those that it feeds stay, the others go above it."""
+    names = {node["name"]: node for node in nodes}
+    found = []
+    for node in nodes:
+        wanted = names.get(node["upstream"])
+        if wanted is None or wanted["status"] is not None or node["status"] is None or node is roles.primary:
+            continue
+        name, upstream = node["name"], upstream_of(node, roles, names)
+        if upstream is wanted:
+            what = f"and still feeds {name}, which is left as it is"
+            remedy = f"Make {wanted['name']} reachable and run again."
+        else:
+            what = f"so {name} follows {upstream['name']} meanwhile"
+            remedy = f"Run site.yml when {wanted['name']} is back, or name another pgtandem_upstream."
+        found.append(Problem("upstream-unread", (name,), f"{why_unread(wanted)}, {what}.", remedy))
+    return found
 
 
 def levels_of(upstreams: t.Mapping[str, str | None]) -> dict[str, int]:
@@ -96,6 +135,8 @@ def plan_of(
         "returning": None,
         # Set where the server is shutting down, so that this run goes on without it.
         "later": False,
+        # Set where its upstream could not be read and feeds it: what is configured there nobody can see.
+        "unseen_upstream": upstream is not None and upstream["status"] is None and node["status"] is not None,
         "reseed": bool(upstream) and reseeds(node),
         "hba_rules": secured(rules, node) + list(node["hba_rules"]),
         "ident_rules": ident_rules(node, nodes),

@@ -23,6 +23,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import
     Problem,
     because,
     described,
+    follows,
     named,
     of_state,
     quorum,
@@ -95,16 +96,6 @@ def _primary_in_place(cluster: str, primary: Node, nodes: t.Sequence[Node]) -> R
     return problems or Roles(primary, False, _unread_notes(primary, nodes))
 
 
-def _follows(node: Node, other: Node) -> bool:
-    """Whether a standby streams now from the place of another host."""
-    receiver = (node["status"] or {}).get("wal_receiver")
-    return bool(
-        receiver
-        and receiver["status"] == "streaming"
-        and (receiver["sender_host"], receiver["sender_port"]) == (other["address"], other["port"])
-    )
-
-
 def _primary_unread(cluster: str, inventory: Node, nodes: t.Sequence[Node]) -> Roles | list[Problem]:
     name = inventory["name"]
     hosts = (name,)
@@ -134,7 +125,7 @@ def _primary_unread(cluster: str, inventory: Node, nodes: t.Sequence[Node]) -> R
             ]
         )
     live = found[0]
-    still = [node for node in nodes if _follows(node, inventory)]
+    still = [node for node in nodes if follows(node, inventory)]
     if still:
         return [
             Problem(

@@ -34,7 +34,12 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import
     without_stopping,
 )
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._parameter_order import NOTHING, Order, order_of
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._plan import levels_of, plan_of, upstream_of
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._plan import (
+    levels_of,
+    plan_of,
+    upstream_notes,
+    upstream_of,
+)
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import (
     Asked,
     Returning,
@@ -82,7 +87,7 @@ def assess(cluster: str, nodes: t.Sequence[Node], passwords: t.Mapping[str, str]
         found = live_primary(cluster, nodes)
         if isinstance(found, Roles):
             roles = found
-            notes += found.notes
+            notes += [*found.notes, *upstream_notes(nodes, found)]
             if found.moved:
                 notes.append(
                     Problem(

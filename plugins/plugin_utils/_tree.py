@@ -17,8 +17,10 @@ Member = t.Mapping[str, t.Any]
 def _line(member: Member) -> str:
     words = [member["name"], f"{member['address']}:{member['port']}"]
     if not member["read"]:
-        reason = f" ({member['unread_reason']})" if member["unread_reason"] else ""
-        return "  ".join([*words, f"not read{reason}"])
+        words.append("not read" + (f" ({member['unread_reason']})" if member["unread_reason"] else ""))
+        if member["fed"]:
+            words.append(f"{member['fed']['state']}, as {member['upstream']['name']} says")
+        return "  ".join(words)
     if not member["running"]:
         what = member["description"] or "nothing there"
         return "  ".join([*words, f"{member['role'] or 'no server'}, not running ({what})"])
@@ -72,7 +74,11 @@ def _below(member: Member, members: t.Mapping[str, Member]) -> list[tuple[str, M
     found: list[tuple[str, Member | None]] = [
         (_line(members[name]), members[name]) for name in member["downstream"] if name in members
     ]
-    used = {members[name]["connection"]["slot_name"] for name in member["downstream"] if name in members}
+    used = {
+        (members[name]["connection"] or members[name]["fed"] or {}).get("slot_name")
+        for name in member["downstream"]
+        if name in members
+    }
     found += [(slot_text(slot), None) for slot in member["slots"] if slot["slot_name"] not in used]
     found += [
         (

@@ -151,3 +151,30 @@ def test_a_standby_leaves_and_nothing_is_kept_for_it(trio: Site) -> None:
     assert trio.streaming("pg1") == "pg2"
     again = trio.play("remove.yml", "-e", "pgtandem_target=pg3")
     assert again.status == 0 and set(again.changed.values()) == {0}, again.output
+
+
+def test_a_child_of_a_dead_upstream_follows_the_new_primary(make_site: MakeSite) -> None:
+    site = make_site()
+    for name, group in (("pg1", "primary"), ("pg2", "standby"), ("pg3", "standby")):
+        site.add(name, group)
+    site.add("pg4", "standby", pgtandem_upstream="pg2")
+    site.converge()
+    limited = site.play("rejoin.yml", "--limit", "pg4")
+    assert limited.status == 0 and "not a host of this cluster" not in limited.flat, limited.output
+    gone = {"pg1": GONE, "pg2": GONE}
+    for name in gone:
+        site[name].stop("immediate")
+    assert "so pg4 follows pg3 meanwhile" in failover(site, "-e", "pgtandem_target=pg3", **gone).flat
+    assert site.streaming("pg3") == "pg4"
+    slots = site["pg3"].psql("SELECT string_agg(slot_name, ' ' ORDER BY slot_name) FROM pg_replication_slots")
+    assert slots == "pg1 pg2 pg4"
+    site.variables["pgtandem_on_role_change"] = "follow"
+    quiet = site.run(**gone)
+    assert set(quiet.changed.values()) == {0} and site.streaming("pg3") == "pg4", quiet.output
+    # Its own upstream again, once that is there.
+    run = site.play("rejoin.yml", "--limit", "pg1", pg2=GONE)
+    assert run.status == 0, run.output
+    assert "pg2 could not be read" in site.play("rejoin.yml", "--limit", "pg2", pg2=GONE).flat
+    assert site.play("rejoin.yml", "--limit", "pg2").status == 0
+    site.converge()
+    assert site.streaming("pg2") == "pg4" and site.streaming("pg3") == "pg1 pg2"

@@ -31,7 +31,7 @@ CHANGES = [
 #: Where tests with real servers are.
 REAL = [path for folder in ("tests/integration", "molecule/*/tests") for path in ROOT.glob(f"{folder}/test_*.py")]
 #: What is told and does not stop.
-NOTES = {"collation-versions", "primary-followed", "standby-unread"}
+NOTES = {"collation-versions", "primary-followed", "standby-unread", "upstream-unread"}
 KEBAB = re.compile(r"[a-z]+(-[a-z]+)*")
 
 

@@ -75,6 +75,15 @@ def test_an_upstream_outside_is_said() -> None:
     assert "from 192.0.2.99:5432, not a host of this cluster" in render("main", live_members(nodes))[-1]
 
 
+def test_a_host_that_was_not_read_is_drawn_where_its_upstream_says() -> None:
+    nodes = pair()
+    nodes[1]["status"] = None
+    tree = render("main", live_members(nodes))
+    assert len(tree) == 3 and "not a host" not in "".join(tree), tree
+    assert tree[2].startswith("└─ pg2") and "not read" in tree[2] and "streaming, as pg1 says" in tree[2], tree
+    report(nodes)
+
+
 def test_the_later_word_on_a_position_counts() -> None:
     """A standby may have been read before its upstream was, or its WAL sender may not have heard from it since."""
     for own, told in [("0/4000000", "0/5000000"), ("0/5000000", "0/4000000"), ("0/5000000", None)]:

@@ -326,3 +326,31 @@ def test_clusters_do_not_see_each_other() -> None:
     plans = settle(nodes)["nodes"]
     assert plans["b2"]["upstream"]["name"] == "b1" and plans["b2"]["cluster"] == "b"
     assert plans["pg1"]["peers"] == [{"host": "10.0.0.2", "port": 5432}]
+
+
+STREAM = {"status": "streaming", "sender_port": 5432}
+
+
+@pytest.mark.parametrize(
+    ("receiver", "upstream", "words"),
+    [
+        (None, "pg1", "so pg4 follows pg1 meanwhile"),
+        ({"status": "streaming", "sender_host": "10.0.0.2", "sender_port": 5432}, "pg2", "still feeds pg4"),
+        (
+            {"status": "streaming", "sender_host": "10.0.0.1", "sender_port": 5432},
+            "pg1",
+            "so pg4 follows pg1 meanwhile",
+        ),
+    ],
+    ids=["no stream", "fed from there", "fed by the primary"],
+)
+def test_a_child_of_an_upstream_that_could_not_be_read(receiver: t.Any, upstream: str, words: str) -> None:
+    nodes = [
+        node("pg1", "primary", seen("primary", ONE)),
+        dict(standby(), status=None),
+        node("pg4", "standby", seen("standby", ONE, wal_receiver=receiver), upstream="pg2"),
+    ]
+    topology = settle(nodes)
+    plan = topology["nodes"]["pg4"]
+    assert plan["upstream"]["name"] == upstream and plan["unseen_upstream"] is (upstream == "pg2")
+    assert [note for note in topology["notes"] if words in note], topology["notes"]
