@@ -56,7 +56,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._preflight im
     total_bytes,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import passfile_line
-from ansible_collections.pgtandem.replication.plugins.module_utils._replace import Way, make_way
+from ansible_collections.pgtandem.replication.plugins.module_utils._replace import Way, keeping_wal, make_way
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import look_at_directory
 from ansible_collections.pgtandem.replication.plugins.module_utils._standby import mark_as_standby
 
@@ -312,6 +312,7 @@ def seed(
     # Where a tablespace lies only the upstream says; these two the inventory says.
     named = [request.wal_directory or "", *request.tablespace_mapping.values()]
     host = replace(host, files=host.files.naming(named))
+    request = keeping_wal(host, request)
     way = Way([])
     if request.replace != "no" and waiting.job is None:
         way = make_way(host, request, check_mode=check_mode)

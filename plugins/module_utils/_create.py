@@ -13,6 +13,7 @@ import re
 import time
 import typing as t
 
+from ansible_collections.pgtandem.replication.plugins.module_utils._configuration import SETTINGS_HEADER
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import filling, try_lock
@@ -28,6 +29,10 @@ _PURPOSE = "initdb"
 
 #: Seconds to wait for another run that makes a configuration.
 _PATIENCE = 60.0
+
+#: Read in place of createcluster.conf, in the folder of the configuration.
+_DEFAULTS = ".pgtandem-createcluster.conf"
+_WITHOUT_WAL_DIRECTORY = "include_if_exists '/etc/postgresql-common/createcluster.conf'\nwaldir = ''\nxlogdir = ''\n"
 
 _CONFIGURATION_FILES = ("postgresql.conf", "pg_hba.conf", "pg_ident.conf")
 
@@ -108,10 +113,14 @@ def create_configuration(host: Host) -> None:
             host.files.remove_tree(scratch)
             return
         _begin_configuration(host)
+        # What is said there of the WAL's place is for a cluster, and would outlive this scratch one.
+        defaults = f"{host.instance.config_directory}/{_DEFAULTS}"
+        host.files.write_text(defaults, _WITHOUT_WAL_DIRECTORY, mode=0o644)
         # The account may not be able to make it beside a data directory in a folder of root's.
         host.files.make_folder(scratch, mode=0o700)
-        _pg_createcluster(host, scratch, ["--no-sync"], keep_open=[lock])
+        _pg_createcluster(host, scratch, ["--no-sync"], defaults=defaults, keep_open=[lock])
         host.files.remove_tree(scratch)
+        host.files.remove_file(defaults)
         _finish_configuration(host)
 
 
@@ -175,17 +184,38 @@ def _begin_configuration(host: Host) -> None:
         host.files.remove_tree(_scratch(host))
     # A host that died while the mark was written has a file beside it, which writing it again removes.
     theirs = [name for name in host.files.list_names(folder) if not name.startswith(f".{CREATING}.")]
+    if theirs == [os.path.basename(os.path.dirname(host.instance.settings_file))] and _is_left_over(host):
+        # pg_dropcluster leaves what it does not know; the file is written anew.
+        host.files.remove_tree(f"{folder}/{theirs[0]}")
+        theirs = []
     if theirs:
         raise ReplicationError(
             f"{folder} holds files ({', '.join(theirs[:3])}) and no postgresql.conf, so it is "
-            "not a cluster's configuration, and pg_createcluster would refuse it. Move it away and run again."
+            "not a cluster's configuration, and pg_createcluster would refuse it (pg_dropcluster leaves files that it "
+            "does not know). Move it away and run again."
         )
     host.files.make_folder(folder, mode=0o755)
     host.files.write_text(f"{folder}/{CREATING}", "", mode=0o644)
 
 
-def _pg_createcluster(host: Host, directory: str, options: t.Sequence[str], *, keep_open: t.Sequence[int] = ()) -> None:
-    """Have a cluster made in a directory that may be dropped, with its configuration."""
+def _is_left_over(host: Host) -> bool:
+    """Whether the folder of more settings holds nothing but this collection's own file, or nothing at all."""
+    path = host.instance.settings_file
+    names = host.files.list_names(os.path.dirname(path))
+    written = (host.files.read_text(path) or "").startswith(f"# {SETTINGS_HEADER[0]}")
+    return names == [] or (names == [os.path.basename(path)] and written)
+
+
+def _pg_createcluster(
+    host: Host,
+    directory: str,
+    options: t.Sequence[str],
+    *,
+    defaults: str | None = None,
+    keep_open: t.Sequence[int] = (),
+) -> None:
+    """Have a cluster made in a directory that may be dropped, with its configuration. `defaults` is a file in place of
+    createcluster.conf."""
     instance = host.instance
     host.runner.run(
         [
@@ -196,6 +226,7 @@ def _pg_createcluster(host: Host, directory: str, options: t.Sequence[str], *, k
             f"--datadir={directory}",
             # A host that dies now must not start it when it comes back.
             "--start-conf=manual",
+            *([f"--createclusterconf={defaults}"] if defaults else []),
             instance.major,
             instance.name,
             "--",

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import re
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._configuration import PASSFILE_HEADER, passfile_path
@@ -20,6 +19,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._errors impor
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._layout import AUTHORITY_PEM, CLIENT_PEM, SERVER_PEM
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import look_at_directory
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.start_conf import kept_down
 
 
 def leave(host: Host, *, secrets: bool, delete_data: bool, check_mode: bool) -> list[str]:
@@ -52,12 +52,11 @@ def _keep_down(host: Host, check_mode: bool) -> list[str]:
     path = f"{instance.config_directory}/start.conf"
     if instance.layout != "debian" or not host.files.is_folder(instance.config_directory):
         return []
-    text = host.files.read_text(path) or ""
-    if re.search(r"(?m)^\s*(?:manual|disabled)\s*$", text):
+    text = kept_down(host.files.read_text(path) or "")
+    if text is None:
         return []
     if not check_mode:
-        replaced, count = re.subn(r"(?m)^\s*auto\s*$", "manual", text)
-        host.files.write_text(path, replaced if count else f"{text}manual\n", mode=0o644)
+        host.files.write_text(path, text, mode=0o644)
     return [f"write manual into {path}"]
 
 

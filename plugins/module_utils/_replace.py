@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import typing as t
+from dataclasses import replace
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._aside import (
     MOVING,
@@ -24,6 +25,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._aside import
 from ansible_collections.pgtandem.replication.plugins.module_utils._backup_command import BaseBackupRequest
 from ansible_collections.pgtandem.replication.plugins.module_utils._bytes import shown_bytes
 from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory import (
+    ASIDE,
     REWIND_FOLDER,
     DirectoryEvidence,
     DirectoryState,
@@ -53,6 +55,24 @@ class Way(t.NamedTuple):
     actions: list[str]
     #: Whether a server was stopped, so that what was seen of its slot before is true no more.
     stopped: bool = False
+
+
+def keeping_wal(host: Host, request: BaseBackupRequest) -> BaseBackupRequest:
+    """The same, with the WAL where it lies now: a copy would bring it into the data directory, off its disk."""
+    if request.replace == "no" or request.wal_directory:
+        return request
+    files, directory = host.files, host.instance.data_directory
+    clusters = (directory, f"{files.real_path(directory)}{ASIDE}")
+    links = [f"{cluster}/{name}" for cluster in clusters for name in ("pg_wal", "pg_xlog")]
+    place = next((files.real_path(link) for link in links if files.is_link(link)), None)
+    if place is None or (place + "/").startswith(files.real_path(directory) + "/"):
+        return request
+    if not files.may_make(place):
+        raise ReplicationError(
+            f"The WAL of {directory} lies in {place}, and a copy would bring it into the data directory. Name that "
+            f"folder: pgtandem_basebackup.wal_directory: {place}. The directory was left as it is."
+        )
+    return replace(request, wal_directory=place)
 
 
 def make_way(host: Host, request: BaseBackupRequest, *, check_mode: bool) -> Way:

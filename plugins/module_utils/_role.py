@@ -539,6 +539,8 @@ def manage_role(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
         except DatabaseError as error:
             raise explained(error) from error
         plan = plan_role(request, evidence)
+        if plan.verb == "CREATE ROLE":
+            _tell_of_others(module, database, request.name)
         if plan.blockers:
             raise ReplicationError(" ".join(plan.blockers))
         queries: list[str] = []
@@ -561,6 +563,20 @@ def manage_role(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
         if queries and not module.check_mode:
             plan = replace(plan, after=observe_role(database, request).state)
     return report(module, request, evidence.state, plan, queries)
+
+
+def _tell_of_others(module: AnsibleModule, database: Database, name: str) -> None:
+    """A new role may take the place of another one, which could still log in."""
+    others = database.rows(
+        "SELECT rolname FROM pg_roles WHERE rolreplication AND rolcanlogin AND NOT rolsuper AND rolname <> %s "
+        "ORDER BY 1",
+        [name],
+    )
+    if others:
+        module.warn(
+            f"{', '.join(row['rolname'] for row in others)} may log in for replication, too. What {name!r} replaces of "
+            "them can still do so: once no server uses it any more, DROP ROLE it, or ALTER ROLE it with NOLOGIN."
+        )
 
 
 def grant_statement(name: str, functions: t.Iterable[str]) -> str:

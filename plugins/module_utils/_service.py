@@ -25,6 +25,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._server_log i
     start_messages,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.files import RootFiles
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.start_conf import taken_back
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.unit import command_line, plain_value
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import supports
 
@@ -110,11 +111,23 @@ class Service(ABC):
 
     def missing(self) -> list[str]:
         """What is yet to do so that the server comes back with the host, as sentences."""
-        return []
+        return [f"write auto into {self._start_conf}"] if self._taken_back() is not None else []
 
     def install(self) -> None:
         """Do what C(missing) lists; a kind of service that lists nothing has nothing to do."""
-        return None
+        text = self._taken_back()
+        if text is not None:
+            self.host.files.write_text(self._start_conf, text, mode=0o644)
+
+    @property
+    def _start_conf(self) -> str:
+        return f"{self.host.instance.config_directory}/start.conf"
+
+    def _taken_back(self) -> str | None:
+        """Debian's start.conf without what was written when this host left its cluster; None where nothing was."""
+        if self.host.instance.layout != "debian":
+            return None
+        return taken_back(self.host.files.read_text(self._start_conf) or "")
 
 
 def unit_text(host: Host) -> str:
@@ -156,7 +169,10 @@ class SystemdService(Service):
         return unit_text(self.host)
 
     def missing(self) -> list[str]:
-        found = []
+        found = super().missing()
+        if found:
+            # It is enabled by that.
+            return found
         wanted = self._wanted_unit()
         if wanted is not None and wanted != RootFiles().read_text(self._unit_path()):
             found.append(f"install the systemd unit {self._unit}")
@@ -166,6 +182,9 @@ class SystemdService(Service):
         return found
 
     def install(self) -> None:
+        if self._taken_back() is not None:
+            super().install()
+            self._systemctl("daemon-reload")
         wanted = self._wanted_unit()
         if wanted is not None and wanted != RootFiles().read_text(self._unit_path()):
             RootFiles().write_text(self._unit_path(), wanted, mode=0o644)

@@ -43,9 +43,17 @@ def live_members(nodes: t.Sequence[Node]) -> list[dict[str, t.Any]]:
         member["strangers"] = [
             {key: row[key] for key in ("application_name", "client_addr", "client_port", "state", "sync_state")}
             for row in (status["wal_senders"] if status else [])
-            if row["pid"] not in claimed[member["name"]]
+            if row["pid"] not in claimed[member["name"]] and not _is_members(row, nodes)
         ]
     return members
+
+
+def _is_members(row: Row, nodes: t.Iterable[Node]) -> bool:
+    """Whether a WAL sender feeds one of the hosts, which follows somebody else by now or was not read."""
+    return any(
+        row["application_name"] == _said_name(node) and row["client_addr"] in (node["address"], *_LOCAL)
+        for node in nodes
+    )
 
 
 def position_of(status: Node | None) -> str | None:

@@ -22,6 +22,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import
     Problem,
     follows,
     runs,
+    state_of,
     system_of,
     why_unread,
 )
@@ -43,8 +44,14 @@ def upstream_of(node: Node, roles: Roles, names: t.Mapping[str, Node]) -> Node:
     if node["upstream"] and node is not roles.primary:
         wanted = names[node["upstream"]]
         if not (roles.moved and "primary" in wanted["groups"]):
-            return wanted if _leads_on(node, wanted) else _above(wanted, roles, names, {wanted["name"]})
+            leads_on = _leads_on(node, wanted) and not follows_replaced(node, roles)
+            return wanted if leads_on else _above(wanted, roles, names, {wanted["name"]})
     return roles.primary
+
+
+def follows_replaced(node: Node, roles: Roles) -> bool:
+    """Whether a host that holds data follows one that is copied anew, and is not itself."""
+    return node["upstream"] in roles.replaced and node["name"] not in roles.replaced and state_of(node) == "standby"
 
 
 def _leads_on(node: Node, upstream: Node) -> bool:
@@ -57,7 +64,17 @@ def _above(lost: Node, roles: Roles, names: t.Mapping[str, Node], seen: set[str]
     above = names.get(lost["upstream"]) or roles.primary
     if above is roles.primary or (roles.moved and "primary" in above["groups"]) or above["name"] in seen:
         return roles.primary
-    return above if above["status"] is not None else _above(above, roles, names, seen | {above["name"]})
+    in_sight = above["status"] is not None and above["name"] not in roles.replaced
+    return above if in_sight else _above(above, roles, names, seen | {above["name"]})
+
+
+def leaving_first(nodes: t.Sequence[Node], roles: Roles, upstreams: t.Mapping[str, str | None]) -> dict[str, list[str]]:
+    """For each host that is copied anew those that follow another one before."""
+    found: dict[str, list[str]] = {}
+    for node in nodes:
+        if follows_replaced(node, roles) and upstreams[node["name"]] != node["upstream"]:
+            found.setdefault(node["upstream"], []).append(node["name"])
+    return found
 
 
 def upstream_notes(nodes: t.Sequence[Node], roles: Roles) -> list[Problem]:
@@ -79,14 +96,18 @@ def upstream_notes(nodes: t.Sequence[Node], roles: Roles) -> list[Problem]:
     return found
 
 
-def levels_of(upstreams: t.Mapping[str, str | None]) -> dict[str, int]:
+def levels_of(
+    upstreams: t.Mapping[str, str | None], after: t.Mapping[str, t.Sequence[str]] | None = None
+) -> dict[str, int]:
+    """In which order hosts are set up: each after its upstream, and after those that have to go before it."""
     levels: dict[str, int] = {}
 
     def level(name: str, hops: int = 0) -> int:
         upstream = upstreams[name]
         if upstream is None or hops > len(upstreams):
             return 0
-        return levels.setdefault(name, 1 + level(upstream, hops + 1))
+        before = [upstream, *(after or {}).get(name, ())]
+        return levels.setdefault(name, 1 + max(level(other, hops + 1) for other in before))
 
     return {name: level(name) for name in upstreams}
 

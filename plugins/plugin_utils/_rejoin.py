@@ -291,6 +291,41 @@ def _wal_gone(node: Node, live: Node) -> str | None:
     return None
 
 
+def cascade_below(
+    nodes: t.Sequence[Node],
+    upstreams: t.Mapping[str, str | None],
+    replaced: t.Collection[str],
+    in_run: t.Container[str] | None,
+) -> tuple[list[Problem], list[Problem]]:
+    """Hosts that follow one which is copied anew: reasons to stop where they are not in the run, and notes."""
+    problems, notes = [], []
+    for node in nodes:
+        name, upstream = node["name"], node["upstream"]
+        if upstream not in replaced or name in replaced or upstreams[name] == upstream:
+            continue
+        if in_run is None or name in in_run:
+            notes.append(
+                Problem(
+                    "cascade-moved",
+                    (name,),
+                    f"{name} follows {upstreams[name]} while {upstream}, its upstream, is copied anew.",
+                    f"Run site.yml again afterwards, and it follows {upstream}.",
+                )
+            )
+        else:
+            problems.append(
+                Problem(
+                    "reseed-cascade",
+                    (upstream, name),
+                    f"{upstream} is to be copied anew, and {name} follows it and is not in this run. A copy begins "
+                    f"where the primary is then, so {name} would not find there the WAL that it needs.",
+                    f"Run site.yml without --limit (-e pgtandem_reseed={upstream}), which has {name} follow "
+                    f"{upstreams[name]} meanwhile, or name both.",
+                )
+            )
+    return problems, notes
+
+
 def as_standby(node: Node) -> Node:
     """The host as it will be once it is back, for the checks and plans that follow."""
     status = dict(node["status"])

@@ -45,6 +45,8 @@ class Roles(t.NamedTuple):
     moved: bool
     #: What does not stop the run and is to be told.
     notes: tuple[Problem, ...] = ()
+    #: Standbys that are copied anew in this run: their followers would not find there what they need.
+    replaced: frozenset[str] = frozenset()
 
 
 def live_primary(cluster: str, nodes: t.Sequence[Node]) -> Roles | list[Problem]:

@@ -35,6 +35,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import
 )
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._parameter_order import NOTHING, Order, order_of
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._plan import (
+    leaving_first,
     levels_of,
     plan_of,
     upstream_notes,
@@ -44,6 +45,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin impor
     Asked,
     Returning,
     as_standby,
+    cascade_below,
     returning,
     unknown_names,
     without_stream,
@@ -165,12 +167,20 @@ def settle(
     for cluster, members in clusters.items():
         seen = [without_stream(node, dead) for node in _as_they_will_be(members, back[cluster])]
         found[cluster] = assess(cluster, seen, passwords)
+    below: dict[str, list[Problem]] = {cluster: [] for cluster in found}
+    for cluster, one in found.items():
+        replaced = frozenset(name for name, how in back[cluster].hosts.items() if how.copy or how.reseed)
+        if one.roles is not None and replaced:
+            roles = one.roles._replace(replaced=replaced)
+            problems, notes = cascade_below(one.nodes, _upstreams(one.nodes, roles), replaced, in_run)
+            found[cluster] = one._replace(roles=roles, notes=(*one.notes, *notes))
+            below[cluster] = problems
     orders = {cluster: _order(one, in_run, accept, back[cluster].hosts) for cluster, one in found.items()}
     waits = {cluster: _synchronous(one, accept) for cluster, one in found.items()}
     shared = [*problems_between(nodes), *more]
     refused: dict[str, list[Problem]] = {}
     for cluster, members in clusters.items():
-        first = [*unknown_names(members, asked, known), *leaving[cluster], *back[cluster].problems]
+        first = [*unknown_names(members, asked, known), *leaving[cluster], *back[cluster].problems, *below[cluster]]
         names = {node["name"] for node in members}
         others = [problem for problem in shared if not problem.hosts or not names.isdisjoint(problem.hosts)]
         others += [*found[cluster].problems, *orders[cluster].problems, *waits[cluster].problems]
@@ -257,5 +267,5 @@ def plans_of(
 ) -> dict[str, dict[str, t.Any]]:
     """What becomes of each host of a cluster when one of them is the primary."""
     upstreams = _upstreams(nodes, roles)
-    levels = levels_of(upstreams)
+    levels = levels_of(upstreams, leaving_first(nodes, roles, upstreams))
     return {node["name"]: plan_of(node, nodes, upstreams, levels, order, waits) for node in nodes}

@@ -415,3 +415,24 @@ def test_a_standby_that_was_a_primary_for_a_while_is_seen_as_diverged(spare: Sit
     assert run.status != 0 and said in run.flat, run.output
     spare.converge("-e", "pgtandem_reseed=pg2", "-e", "pgtandem_reseed_mode=copy")
     assert "pg2" not in words_on(spare, "pg2")
+
+
+@pytest.mark.stops("reseed-cascade")
+def test_who_follows_a_standby_that_is_copied_anew_follows_its_upstream_meanwhile(make_site: MakeSite) -> None:
+    site = make_site()
+    site.add("pg1", "primary")
+    site.add("pg2", "standby")
+    site.add("pg3", "standby", pgtandem_upstream="pg2")
+    site.converge()
+    anew = ("-e", "pgtandem_reseed=pg2", "-e", "pgtandem_reseed_mode=copy")
+    refused(site, "pg3 follows it and is not in this run", "Run site.yml without", arguments=("--limit", "pg2", *anew))
+    site["pg1"].psql("CREATE TABLE seen (word text)")
+    started = site["pg3"].pid
+    run = site.converge(*anew)
+    assert "pg3 follows pg1 while pg2, its upstream, is copied anew" in run.flat, run.output
+    assert site.streaming("pg1") == "pg2 pg3" and site["pg3"].pid == started
+    assert "already been removed" not in site["pg3"].log()
+    site.converge()
+    assert site.streaming("pg1") == "pg2" and site.streaming("pg2") == "pg3"
+    site["pg1"].psql("INSERT INTO seen VALUES ('after')")
+    wait_until(lambda: words_on(site, "pg3") == "after", "the row at the end of the cascade")
