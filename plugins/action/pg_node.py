@@ -17,6 +17,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables im
     PREFIX,
     defaults,
     node_from,
+    place_from,
 )
 
 
@@ -87,9 +88,9 @@ class ActionModule(ForeignActionBase):
         found = []
         for name in members(task_vars, self._templar.template):
             if name != node["name"]:
-                other = node_from(name, self._reader(name, task_vars), task_vars["groups"])
-                if other["cluster"] == node["cluster"]:
-                    found.append({"name": name, "host": other["address"], "port": other["port"]})
+                place = place_from(name, self._reader(name, task_vars))
+                if place.pop("cluster") == node["cluster"]:
+                    found.append(place)
         return found
 
     def _reader(self, name: str, task_vars: dict[str, t.Any]) -> t.Callable[[str, t.Any], t.Any]:

@@ -306,15 +306,12 @@ def unread_files(host: Host, paths: t.Iterable[str], loaded: float) -> list[str]
     return found
 
 
-def certificate_paths(directory: str, settings: t.Mapping[str, str | None]) -> list[str]:
-    """The files of TLS that a server with these settings reads again when it reloads.
-
-    >>> certificate_paths("/data", {"ssl": "on", "ssl_cert_file": "server.crt", "ssl_ca_file": ""})
-    ['/data/server.crt']
-    """
+def certificate_paths(host: Host, settings: t.Mapping[str, str | None]) -> list[str]:
+    """The files of TLS that a server with these settings reads again when it reloads, as far as they can be seen."""
     names = ("ssl_cert_file", "ssl_key_file", "ssl_ca_file")
     said = [settings.get(name) for name in names] if settings.get("ssl") == "on" else []
-    return [os.path.join(directory, path) for path in said if path]
+    paths = [os.path.join(host.instance.data_directory, path) for path in said if path]
+    return [path for path in paths if host.files.exists(path)]
 
 
 def passfile_path(host: Host) -> str:

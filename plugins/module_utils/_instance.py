@@ -557,7 +557,7 @@ def _unread_files(host: Host, database: Database, values: t.Mapping[str, str], u
     for path in (used.hba_file or hba_path(host, said), used.ident_file or ident_path(host, said)):
         if host.files.lies(path):
             paths.add(path)
-    paths.update(certificate_paths(host.instance.data_directory, _tls_in_use(database)))
+    paths.update(certificate_paths(host, _tls_in_use(database)))
     # Ours is about to be made where it is not there.
     paths.discard(host.instance.settings_file if not host.files.lies(host.instance.settings_file) else "")
     return unread_files(host, paths, loaded)

@@ -551,7 +551,7 @@ def _unread_files(
     used = status["settings"]
     rules = [used[name] for name in ("hba_file", "ident_file") if used[name] and host.files.lies(used[name])]
     paths = {setting.path for setting in (*settings.files.settings, *settings.auto.settings)}
-    paths.update(answer["sources"] or (), rules, certificate_paths(host.instance.data_directory, used))
+    paths.update(answer["sources"] or (), rules, certificate_paths(host, used))
     return unread_files(host, paths, float(answer["loaded"]))
 
 

@@ -44,6 +44,20 @@ def defaults() -> dict[str, t.Any]:
         return t.cast("dict[str, t.Any]", yaml.safe_load(stream))
 
 
+def _address_of(name: str, variable: t.Callable[[str, t.Any], t.Any]) -> str:
+    address = variable(f"{PREFIX}address", "")
+    if not address and variable("ansible_connection", "") == "local":
+        address = "127.0.0.1"
+    return str(address or variable("ansible_host", "") or name)
+
+
+def place_from(name: str, variable: t.Callable[[str, t.Any], t.Any]) -> dict[str, t.Any]:
+    """Where the others find a host, and its cluster, from the few variables that say so."""
+    filled = defaults()
+    cluster, port = (variable(PREFIX + key, filled[PREFIX + key]) for key in ("cluster", "port"))
+    return {"name": name, "host": _address_of(name, variable), "port": int(port), "cluster": str(cluster)}
+
+
 def node_from(
     name: str, variable: t.Callable[[str, t.Any], t.Any], groups: t.Mapping[str, t.Sequence[str]]
 ) -> dict[str, t.Any]:
@@ -53,15 +67,12 @@ def node_from(
     """
     values = {key[len(PREFIX) :]: variable(key, default) for key, default in defaults().items()}
     password = variable(PASSWORD, None)
-    address = values["address"]
-    if not address and variable("ansible_connection", "") == "local":
-        address = "127.0.0.1"
     return {
         "name": name,
         "cluster": str(values["cluster"]),
         "groups": [role for role in ("primary", "standby") if name in groups.get(str(values[f"{role}_group"]), ())],
         "upstream": str(values["upstream"] or ""),
-        "address": str(address or variable("ansible_host", "") or name),
+        "address": _address_of(name, variable),
         "port": int(values["port"]),
         "listen_addresses": str(values["listen_addresses"] or ""),
         "has_password": bool(password),

@@ -13,10 +13,18 @@ from pathlib import Path
 import pytest
 from ansible_collections.pgtandem.replication.plugins.module_utils import _configuration as configuration
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
-from ansible_collections.pgtandem.replication.plugins.module_utils._hba import BEGIN, END, HbaRule, IdentRule
+from ansible_collections.pgtandem.replication.plugins.module_utils._hba import (
+    BEGIN,
+    END,
+    HbaRule,
+    IdentRule,
+    replace_block,
+    with_addresses,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._runner import Completed
 from ansible_collections.pgtandem.replication.plugins.module_utils._service import unit_text
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.network import Lookup
 from stand_ins import NoRunner, host_on
 
 
@@ -162,3 +170,44 @@ def test_the_unit_of_the_custom_layout(tmp_path: Path) -> None:
     (start,) = [line for line in lines if line.startswith("ExecStart=")]
     assert start.startswith(f"ExecStart=/bin-17/postgres -D {tmp_path}/data") and "config_file=/etc/pg" in start
     assert "/etc/pg" not in unit_text(host_on(tmp_path))
+
+
+def test_files_are_unread_that_were_written_exchanged_or_removed(host: Host) -> None:
+    old, now = put(host, "own.conf", ""), put(host, "postgresql.conf", "")
+    os.utime(old, (1_000_000_000, 1_000_000_000))
+    loaded = old.stat().st_ctime
+    names = [str(old), str(now), f"{host.instance.data_directory}/gone.conf"]
+    assert configuration.unread_files(host, names, loaded + 60) == [names[2]]
+    # Its date is old, and it took the other one's place after all was read.
+    assert configuration.unread_files(host, names, loaded - 60) == sorted(names)
+
+
+def test_a_certificate_that_cannot_be_seen_is_not_judged(host: Host) -> None:
+    put(host, "server.crt", "")
+    settings = {"ssl": "on", "ssl_cert_file": "server.crt", "ssl_key_file": "/nowhere/server.key", "ssl_ca_file": ""}
+    assert configuration.certificate_paths(host, settings) == [f"{host.instance.data_directory}/server.crt"]
+    assert configuration.certificate_paths(host, {**settings, "ssl": "off"}) == []
+
+
+@pytest.mark.parametrize(
+    ("addresses", "leads_back", "before", "after"),
+    [
+        pytest.param(("10.0.0.2",), True, (), ["pg2.example"], id="leads-back"),
+        pytest.param(("10.0.0.2",), False, (), ["pg2.example", "10.0.0.2/32"], id="leads-elsewhere"),
+        pytest.param((), False, ("10.0.0.2",), ["pg2.example", "10.0.0.2/32"], id="no-answer-now"),
+        pytest.param((), False, (), ["pg2.example"], id="no-answer-ever"),
+    ],
+)
+def test_a_name_has_its_address_beside_it_where_dns_does_not_lead_back(
+    host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+    addresses: tuple[str, ...],
+    leads_back: bool,
+    before: tuple[str, ...],
+    after: list[str],
+) -> None:
+    rule = HbaRule("host", "replication", "replica", "pg2.example", "md5")
+    put(host, "pg_hba.conf", replace_block("", with_addresses([rule], {"pg2.example": before})))
+    monkeypatch.setattr(configuration, "look_up", lambda _name: Lookup(addresses, leads_back, "other.example"))
+    [change] = configuration.hba_changes(host, [rule], in_force={}, used=configuration.InUse(), named=["pg2.example"])
+    assert [line.split()[3] for line in change.after.splitlines() if line.startswith("host ")] == after

@@ -9,7 +9,11 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import defaults, node_from
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import (
+    defaults,
+    node_from,
+    place_from,
+)
 
 GROUPS = {"primary": ["pg1"], "standby": ["pg2"], "masters": ["pg2"]}
 
@@ -37,6 +41,8 @@ ADDRESSES = [
 @pytest.mark.parametrize(("variables", "address"), ADDRESSES)
 def test_the_address(variables: dict[str, str], address: str) -> None:
     assert made(**variables)["address"] == address
+    place = place_from("pg1", {**variables, "pgtandem_port": "5433"}.get)
+    assert place == {"name": "pg1", "host": address, "port": 5433, "cluster": "main"}
 
 
 @pytest.mark.parametrize(
