@@ -24,6 +24,8 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._server_setti
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.server_libraries import library_folder
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.copy_needs import (
     COPIED_SETTINGS,
+    FILE_SETTINGS,
+    RULES,
     SOCKETS,
     icu_problem,
     libraries_of,
@@ -88,10 +90,10 @@ def _copied_settings(host: Host, database: Database) -> dict[str, str]:
         path = host.files.real_path(row["sourcefile"])
         if path.startswith(directory + "/") and path != managed:
             found[row["name"]] = row["setting"]
-    # The server does not tell whence it has this one.
-    said = read_server_settings(host).winners().get("data_directory")
-    if said is not None and host.files.real_path(said.path).startswith(directory + "/"):
-        found["data_directory"] = said.value
+    winners = read_server_settings(host).winners()
+    for name in FILE_SETTINGS:
+        if name in winners and host.files.real_path(winners[name].path).startswith(directory + "/"):
+            found[name] = winners[name].value
     return found
 
 
@@ -147,7 +149,8 @@ def _missing_places(host: Host, needs: t.Mapping[str, t.Any]) -> list[str]:
             f"data_directory = {directory!r} comes with the copy, and the server here would work there and not in "
             f"{host.instance.data_directory}. Take that line out there."
         )
-    places = places_of_host(needs)
+    inside = host.instance.data_directory + "/"
+    places = [place for place in places_of_host(needs) if not place.path.startswith(inside)]
     missing = [
         place
         for place in places
@@ -157,9 +160,12 @@ def _missing_places(host: Host, needs: t.Mapping[str, t.Any]) -> list[str]:
     for place in missing:
         # One folder for its sockets is enough for a server.
         if place.setting != SOCKETS or all(one in missing for one in sockets):
+            otherwise = f"say ALTER SYSTEM RESET {RULES} there"
+            if place.setting != RULES:
+                otherwise = f"set {place.setting} in pgtandem_parameters"
             problems.append(
                 f"{place.setting} comes with the copy, and there is no {place.path} here. Make it here as it is there, "
-                f"or set {place.setting} in pgtandem_parameters."
+                f"or {otherwise}."
             )
     return problems
 

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
 import typing as t
@@ -88,7 +89,10 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._server impor
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._server_settings import read_recovery_ends
 from ansible_collections.pgtandem.replication.plugins.module_utils._service import Service, service_of
-from ansible_collections.pgtandem.replication.plugins.module_utils._status_queries import replayed_position_statement
+from ansible_collections.pgtandem.replication.plugins.module_utils._status_queries import (
+    refused_lines_statement,
+    replayed_position_statement,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.network import look_up, own_addresses
 from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import Tls, tls_changes, tls_settings
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.server_settings import MANAGED
@@ -570,6 +574,23 @@ def _tls_in_use(database: Database) -> dict[str, str | None]:
     return {row["name"]: row["setting"] for row in rows}
 
 
+def _refused_lines(database: Database, used: InUse) -> list[str]:
+    """The lines of its files that the running server does not take."""
+    found = []
+    try:
+        statement = refused_lines_statement(database.version)
+        for row in json.loads(database.value(statement)) if statement else ():
+            name = f" ({row['name']})" if row["name"] else ""
+            found.append(f"{row['path']} line {row['line']}{name}: {row['error']}")
+        if supports(database.version, "hba_file_rules"):
+            for row in database.rows("SELECT line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL"):
+                found.append(f"{used.hba_file} line {row['line_number']}: {row['error']}")
+    except DatabaseError:
+        # Only superusers may see them.
+        return []
+    return found
+
+
 def _in_use(database: Database | None) -> InUse:
     """What the running server uses, whatever the files say by now."""
     if database is None:
@@ -717,6 +738,11 @@ def _configure_running(
                 _write_and_reload(host, others, database)
             restart_names = waiting_for_restart(database, own)
             running = _running_values(database)
+        report.warnings += [
+            f"The server refuses {line}. It goes on with what it read before and would not start with that: correct it "
+            "and run again."
+            for line in _refused_lines(database, used)
+        ]
     if changes or unread:
         report.actions.append("reload the configuration" + ("" if changes else f" ({', '.join(unread)} changed)"))
     recovery = any(os.path.basename(change.path) == "recovery.conf" for change in changes) or _recovery_conf_waits(host)

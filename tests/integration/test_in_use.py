@@ -82,8 +82,10 @@ def test_lines_that_the_server_refuses_are_told_until_they_are_corrected(spare: 
     primary.write("postgresql.conf", text + "\nwork_mem = 'much'\n")
     run = spare.play("status.yml")
     assert run.status == 2 and "ERROR refused-files: pg1" in run.flat and "(work_mem)" in run.flat, run.output
+    run = spare.run()
+    assert run.status == 0 and "The server refuses" in run.flat and "(work_mem)" in run.flat, run.output
     primary.write("postgresql.conf", text + "\nwork_mem = '7MB'\n")
-    spare.converge()
+    assert "The server refuses" not in spare.converge().flat
     assert primary.setting("work_mem") == "7MB"
     assert "refused-files" not in spare.play("status.yml").flat
 

@@ -19,9 +19,10 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._values.serve
 PLACE_SETTINGS = ("lc_messages", "lc_monetary", "lc_numeric", "lc_time", "log_timezone", "timezone_abbreviations")
 LIBRARY_SETTINGS = ("shared_preload_libraries", "session_preload_libraries", "local_preload_libraries")
 TIME_ZONE = "TimeZone"
-#: What names places of one host. hba_file and the like are no trouble: the run writes them where they are named, and
-#: listen_addresses it sets.
-SOCKETS, LOGS = "unix_socket_directories", "log_directory"
+#: What names places of one host. pg_ident.conf the run makes where it is named, and listen_addresses it sets.
+SOCKETS, LOGS, RULES = "unix_socket_directories", "log_directory", "hba_file"
+#: Of these the server does not tell whence it has them.
+FILE_SETTINGS = ("data_directory", RULES)
 CERTIFICATES = ("ssl_cert_file", "ssl_key_file", "ssl_ca_file", "ssl_crl_file")
 HOST_SETTINGS = (SOCKETS, "logging_collector", LOGS, "ssl", *CERTIFICATES)
 COPIED_SETTINGS = (*PLACE_SETTINGS, TIME_ZONE, *LIBRARY_SETTINGS, "dynamic_library_path", *HOST_SETTINGS)
@@ -109,6 +110,9 @@ def places_of_host(needs: t.Mapping[str, t.Any]) -> list[Needed]:
     if settings.get("logging_collector") == "on" and settings.get(LOGS, "").startswith("/"):
         # The server makes the folder itself, and nothing above it.
         found.append(Needed(LOGS, settings[LOGS].rstrip("/").rpartition("/")[0] or "/", True))
+    if settings.get(RULES, "").startswith("/"):
+        # One with the collection's rules alone would let nobody in.
+        found.append(Needed(RULES, settings[RULES], False))
     if settings.get("ssl") == "on":
         found += [
             Needed(name, settings[name], False) for name in CERTIFICATES if settings.get(name, "").startswith("/")
