@@ -203,7 +203,7 @@ def addresses_beside(text: str, rules: t.Sequence[HbaRule], name: str) -> list[s
     ['10.0.0.2']
     """
     known = {rule.address for rule in rules}
-    lines = text.partition(BEGIN + "\n")[2].partition(END)[0].splitlines()
+    lines = text.partition(BEGIN)[2].partition(END)[0].splitlines()
     named = next((render_rule(rule) for rule in rules if rule.address == name), None)
     if named is None or named not in lines:
         return []
