@@ -59,10 +59,11 @@ CAPTIONS: dict[str, dict[str, str]] = {
         "clientcert_verify_full": "`clientcert=verify-full`; before: `clientcert=1`, which looks at the authority only",
         "address_in_certificate": "`verify-full` to an address in a certificate as such; before: written as a name",
     },
-    "Base backups": {
+    "Base backups and rewinds": {
         "backup_manifest": "A manifest, and `pg_verifybackup`",
         "backup_server_compression": "Compression on the way",
         "basebackup_sync_method": "`sync_method`",
+        "rewind_restores_wal": "WAL that a rewind needs, from the archive (`pgtandem_restore_command`)",
         "temporary_slot_in_backup": "A temporary slot during the copy",
     },
     "What can be seen": {
@@ -108,6 +109,7 @@ INTERNAL = frozenset(
         "wal_names",
         "wal_receiver_view",
         "rewind_by_role",
+        "rewind_config_file",
         "rewind_ensures_shutdown",
         "rewind_from_standby",
         "rewind_sees_promotion",
