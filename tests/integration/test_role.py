@@ -96,6 +96,17 @@ def test_check_run_check_run(server: Cluster) -> None:
 
 
 @pytest.mark.same_on_every_version
+def test_a_new_role_names_others_that_may_log_in_for_replication(server: Cluster) -> None:
+    server.psql("CREATE ROLE the_old_one LOGIN REPLICATION")
+    try:
+        tasks = [Task(MODULE, {**server.options, "name": "the_new_one", "password": "x"}) for _turn in range(2)]
+        made, again = run_tasks(tasks)
+        assert made["changed"] and "the_old_one may log in" in " ".join(made["warnings"]), made
+        assert not again["changed"] and not again.get("warnings"), again
+    finally:
+        server.psql("DROP ROLE the_old_one; DROP ROLE IF EXISTS the_new_one")
+
+
 def test_only_what_differs_is_altered_and_nothing_more_is_granted(server: Cluster) -> None:
     server.psql("DROP ROLE IF EXISTS plain; CREATE ROLE plain NOLOGIN CREATEDB CONNECTION LIMIT 7 PASSWORD 'secret 5'")
     before = stored(server, "plain")

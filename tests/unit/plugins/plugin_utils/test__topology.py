@@ -354,3 +354,21 @@ def test_a_child_of_an_upstream_that_could_not_be_read(receiver: t.Any, upstream
     plan = topology["nodes"]["pg4"]
     assert plan["upstream"]["name"] == upstream and plan["unseen_upstream"] is (upstream == "pg2")
     assert [note for note in topology["notes"] if words in note], topology["notes"]
+
+
+def test_followers_go_before_their_upstream_is_copied_anew() -> None:
+    nodes = [
+        node("pg1", "primary", seen("primary", ONE, role="primary", positions__current="0/5000000")),
+        node("pg2", "standby", seen("standby", ONE), reseed=True, reseed_mode="copy"),
+        node("pg3", "standby", seen("standby", ONE), upstream="pg2"),
+        # Nothing of it is there yet, so it may well be copied from the copy.
+        node("pg4", "standby", seen("absent"), upstream="pg2"),
+    ]
+    plans = settle(nodes)["nodes"]
+    assert {name: (plan["upstream"] or {}).get("name") for name, plan in plans.items()} == {
+        "pg1": None, "pg2": "pg1", "pg3": "pg1", "pg4": "pg2",
+    }  # fmt: skip
+    assert plans["pg3"]["level"] < plans["pg2"]["level"] < plans["pg4"]["level"]
+    assert plans["pg1"]["downstream_slots"] == ["pg2", "pg3"]
+    with pytest.raises(ReplicationError, match="pg3 follows it and is not in this run"):
+        settle(nodes, in_run=["pg1", "pg2"])
