@@ -21,7 +21,8 @@ _HARMLESS = {
     "close", "fdopen", "fork", "fsync", "ftruncate", "getegid", "geteuid", "getgrouplist", "getgroups", "getpid",
     "getresgid", "getresuid", "getuid", "confstr", "cpu_count", "dup2", "fchmod", "fchown", "fspath", "fstat", "killpg",
     "pread", "pwrite", "read", "set_blocking", "setegid", "seteuid", "setgroups", "setresgid", "setresuid", "setsid",
-    "sysconf", "umask", "uname", "urandom", "waitpid", "write", "_exit", "getenv", "getppid", "fsencode", "fsdecode",
+    "strerror", "sysconf", "umask", "uname", "urandom", "waitpid", "write", "_exit", "getenv", "getppid", "fsencode",
+    "fsdecode",
     "path.abspath", "path.basename", "path.commonpath", "path.dirname", "path.isabs", "path.join", "path.normpath",
     "environ.get", "path.relpath", "path.samestat", "path.split", "path.splitext", "path.sep",
 }  # fmt: skip
@@ -33,6 +34,7 @@ EXCEPTIONS = {
     "module_utils/_system/folders.py": "the way itself, by descriptors",
     "module_utils/_backup_job.py": "a program that runs as the account, so that the kernel decides",
     "module_utils/_processes.py": "the process table, which the kernel writes; else as the account",
+    "module_utils/_system/network.py:_text_of": "/proc/net, which the kernel writes",
     "module_utils/_rewind_obstacles.py": "looks at the data directory as the account, and writes nothing",
     "module_utils/_restart_checks.py:_meminfo": "/proc/meminfo, which the kernel writes",
     "module_utils/_server_settings.py:_path_of": "the process table, as the account",
