@@ -46,7 +46,9 @@ def hostvars() -> dict[str, dict[str, t.Any]]:
     done = subprocess.run(
         ["ansible-inventory", *inventories(), "--list"], check=True, capture_output=True, text=True, stdin=-3
     )
-    return t.cast("dict[str, dict[str, t.Any]]", json.loads(done.stdout)["_meta"]["hostvars"])
+    # A value that was computed is marked as one that is no template.
+    said = json.loads(done.stdout, object_hook=lambda value: value.get("__ansible_unsafe", value))
+    return t.cast("dict[str, dict[str, t.Any]]", said["_meta"]["hostvars"])
 
 
 class Pair:
