@@ -26,7 +26,8 @@ if [ $LAYOUT = debian ]; then
 fi
 cd /
 as_postgres() {{ runuser -u {user} -- env PATH=$BIN:$PATH "$@"; }}
-sql() {{ as_postgres $BIN/psql -XAtq -v ON_ERROR_STOP=1 -h /var/run/postgresql -p $PORT -d postgres -c "$1"; }}
+socket() {{ s=$(sed -n 5p $DATA/postmaster.pid 2>/dev/null); echo ${{s:-/var/run/postgresql}}; }}
+sql() {{ as_postgres $BIN/psql -XAtq -v ON_ERROR_STOP=1 -h $(socket) -p $PORT -d postgres -c "$1"; }}
 setting() {{
     if [ $LAYOUT = debian ]; then
         echo "$1" >> $CONFIG/conf.d/20-user.conf; chown {user}: $CONFIG/conf.d/20-user.conf

@@ -87,9 +87,11 @@ class Pair:
         head = "".join(f"{name}='{value}'\n" for name, value in names.items())
         # What is included sorts before the collection's own file, as a file of the user's does.
         head += (
+            # Each build has a default of its own.
+            "socket() { s=$(sed -n 5p $DATA/postmaster.pid 2>/dev/null); echo ${s:-/var/run/postgresql}; }\n"
             # A postmaster that was stopped by a signal never answers.
             "sql() { runuser -u postgres -- env PGCONNECT_TIMEOUT=5 $BIN/psql -XAtq -v ON_ERROR_STOP=1 "
-            '-h /var/run/postgresql -p $PORT -d postgres -c "$1"; }\n'
+            '-h $(socket) -p $PORT -d postgres -c "$1"; }\n'
             'setting() { if [ "$LAYOUT" = debian ]; then echo "$1" >> $CONFIG/conf.d/20-user.conf; '
             "chown postgres: $CONFIG/conf.d/20-user.conf; "
             'else sed -i "1i $1" $CONFIG/postgresql.conf; fi; }\n'
@@ -161,7 +163,7 @@ class Pair:
             done
             for i in $(seq 50); do pgrep -u postgres -x postgres || break; sleep 0.2; done
             pkill -KILL -u postgres -x postgres
-            rm -f /var/run/postgresql/.s.*
+            rm -f /var/run/postgresql/.s.* /tmp/.s.*
             """,
             check=False,
         )
