@@ -221,6 +221,8 @@ def _primary_to_make(cluster: str, inventory: Node, nodes: t.Sequence[Node]) -> 
     """Nothing is there yet on the host that is to be the primary."""
     name = inventory["name"]
     place = inventory["status"]["data_directory"]
+    with_data = [node for node in nodes if node is not inventory and system_of(node)]
+    told = [f"{node['name']}: {described(node)}" for node in with_data]
     if place.get("expected_by"):
         instance = inventory["status"]["instance"]
         debian = instance["layout"] == "debian"
@@ -230,19 +232,23 @@ def _primary_to_make(cluster: str, inventory: Node, nodes: t.Sequence[Node]) -> 
                 (name,),
                 f"{name}: {place['expected_by']} is the configuration of a cluster, whose data is not there "
                 f"({described(inventory)}). Its disk may not be mounted, and a new cluster in its place is almost "
-                "surely a mistake.",
-                "Mount it. Where a new cluster is meant, take that configuration away first"
-                + (f" (pg_dropcluster {instance['version']} {instance['instance']})." if debian else "."),
+                f"surely a mistake{''.join(f'; {text}' for text in told)}.",
+                "Mount it. "
+                + (
+                    "Where its data is lost, have a standby take over (failover.yml)."
+                    if with_data
+                    else "Where a new cluster is meant, take that configuration away first"
+                    + (f" (pg_dropcluster {instance['version']} {instance['instance']})." if debian else ".")
+                ),
             )
         ]
-    with_data = [node for node in nodes if node is not inventory and system_of(node)]
     if with_data:
         return [
             Problem(
                 "primary-empty",
                 (name,),
                 f"{name} is to be the primary of cluster {cluster!r} and holds no data ({described(inventory)}), but "
-                + "; ".join(f"{node['name']}: {described(node)}" for node in with_data)
+                + "; ".join(told)
                 + ". A new cluster beside existing data is almost surely a mistake.",
                 "Put the right host into the group of primaries, or take those directories away.",
             )

@@ -10,7 +10,7 @@ import typing as t
 
 import pytest
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._failover import Failover, Wish, takeover, takeovers
-from nodes import Node, history, host, receiver, seen
+from nodes import Node, empty, history, host, receiver, seen
 
 WHERE = {"host": "10.0.0.1", "port": 5432}
 
@@ -82,6 +82,11 @@ def test_who_takes_over(nodes: list[Node], wish: Wish, target: str, lost: int, e
     assert isinstance(found, Failover), found
     assert (found.target["name"], found.lost, found.exact, found.done) == (target, lost, exact, False)
     assert found.old is not None and found.old["name"] == "pg1"
+
+
+def test_a_standby_takes_over_where_the_primary_lost_its_data() -> None:
+    found = takeover("main", [empty(host("pg1", "primary")), standby("pg2")], Wish())
+    assert isinstance(found, Failover) and found.target["name"] == "pg2" and not found.done
 
 
 def test_what_an_earlier_run_promoted_is_gone_on_with() -> None:

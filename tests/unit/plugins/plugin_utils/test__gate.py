@@ -326,6 +326,11 @@ STOPS: list[tuple[str, t.Callable[[], list[Node]], dict[str, tuple[str, ...]]]] 
         {"primary-unmounted": ("pg1", "may not be mounted", "pg_dropcluster 15 main")},
     ),
     (
+        "the primary's disk is not mounted, and a standby has its data",
+        lambda: [_unmounted(empty(host("pg1", "primary"))), standby()],
+        {"primary-unmounted": ("pg1", "may not be mounted", "pg2: ", "failover.yml")},
+    ),
+    (
         "a Python that packages do not reach",
         lambda: [_in_venv(empty(host("pg1", "primary")))],
         {"host-psycopg": ("/opt/venv/bin/python", "ansible_python_interpreter")},
