@@ -84,9 +84,10 @@ REMEDIES: tuple[tuple[str, str], ...] = (
         "another standby, or a left-over session of this one, uses that slot: each standby needs its own",
     ),
     (
-        r"exceeds max_wal_senders|sorry, too many clients|remaining connection slots|too many connections for role",
+        r"requested standby connections exceeds|sorry, too many clients|remaining connection slots"
+        r"|too many connections for role",
         "the upstream has no connection left for it: raise max_wal_senders (max_connections, the role's limit) "
-        "there. A base backup takes two while it runs",
+        "there. A base backup takes two WAL senders while it runs",
     ),
     (
         r"must be superuser or replication role|permission denied to start WAL sender|must have the \S*REPLICATION",

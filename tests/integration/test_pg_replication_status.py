@@ -206,7 +206,7 @@ CAUSES = [
     pytest.param({"user": "plain"}, "permission denied to start WAL sender", "lacks REPLICATION", id="no right"),
     pytest.param({"slot": "none"}, 'replication slot "none" does not exist', "create that physical slot", id="slot"),
     pytest.param({"hba": "reject"}, "pg_hba.conf rejects", "has no rule for this address", id="rejected"),
-    pytest.param({"hba": "scram-sha-256"}, "no password supplied", "gave no password", id="no password"),
+    pytest.param({"hba": "scram-sha-256"}, "no password supplied", "there was no password", id="no password"),
     pytest.param(
         {"hba": "scram-sha-256", "password": "wrong"},
         "password authentication failed",

@@ -29,6 +29,10 @@ LINES = [
         CONNECT + 'FATAL:  no pg_hba.conf entry for replication connection from host "127.0.0.1", user "repl", SSL off',
         "pg_hba.conf has no rule", id="hba of 13",
     ),
+    pytest.param(
+        CONNECT + 'FATAL:  number of requested standby connections exceeds "max_wal_senders" (currently 1)',
+        "max_wal_senders", id="WAL senders of 17",
+    ),
     pytest.param(CONNECT + "could not connect to server: Connection refused", "nothing listens", id="refused"),
     pytest.param(CONNECT + 'could not translate host name "pg9" to address: x', "does not resolve", id="name"),
     pytest.param(
