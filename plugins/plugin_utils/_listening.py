@@ -51,6 +51,18 @@ def deafness(node: Node) -> str:
     return f"its server listens on {on}, and not at {place_of(node)}, where the others look for it"
 
 
+def _another_listens(node: Node) -> bool:
+    """Whether certainly another process listens where the others look for a server.
+
+    It may be a forwarder. It may be another server as well: before a host follows, it asks whose data that has.
+    """
+    address, on, own = node["address"], _network(node).get("listens_on"), _network(node).get("addresses")
+    value = ((node["status"] or {}).get("settings") or {}).get("listen_addresses")
+    if not runs(node) or value is None or on is None or own is None:
+        return False
+    return listens_at(address, on=on, own=own) is True and would_listen_at(value, address, own=own) is False
+
+
 def listening_problems(nodes: t.Sequence[Node]) -> list[Problem]:
     """Hosts whose server would not listen where the others look for it, once a run has configured it."""
     primary = next((node for node in nodes if leads(node)), None)
@@ -58,6 +70,8 @@ def listening_problems(nodes: t.Sequence[Node]) -> list[Problem]:
     for node in nodes:
         if is_deaf(node) and not leads(node):
             # It follows its upstream as it is, and is no reason to leave the others alone: the run ends with it.
+            continue
+        if _another_listens(node):
             continue
         found = _after(node, primary)
         own = _network(node).get("addresses")

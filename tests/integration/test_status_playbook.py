@@ -190,7 +190,8 @@ def test_warnings_fail_only_where_asked(spare: Site) -> None:
 
 def test_hosts_that_cannot_be_read_are_told(site: Site) -> None:
     run, report = written(site, pg2=UNREACHABLE)
-    assert run.status == 2 and findings_of(report) == {"unread": "pg2"}
+    assert run.status == 2 and findings_of(report) == {"unread": "pg2", "upstream-unread": "pg3"}
+    assert "and still feeds pg3" in run.flat
     assert "pg2 could not be read (" in run.flat and "Connection refused" in run.flat
     assert report["clusters"][0]["quorum"]
     # The standby below is seen, and so is that it follows a host of which nothing else is known.

@@ -90,6 +90,23 @@ def test_a_variable_that_leaves_its_own_address_out() -> None:
     assert [problem.id for problem in listening_problems([primary(), node])] == ["host-listens"]
 
 
+@pytest.mark.parametrize(
+    ("said", "on", "stops"),
+    [
+        pytest.param("127.0.0.1", ["10.0.0.2", "127.0.0.1"], False, id="another-process"),
+        pytest.param("127.0.0.1", ["127.0.0.1"], True, id="nobody"),
+        pytest.param("*", ["0.0.0.0", "::"], True, id="itself-until-it-restarts"),
+        pytest.param("pg2", ["10.0.0.2", "127.0.0.1"], True, id="a-name"),
+    ],
+)
+def test_another_process_that_listens_at_its_address(said: str, on: list[str], stops: bool) -> None:
+    node = host("pg1", "primary")
+    network = {"addresses": ["10.0.0.2", "127.0.0.1"], "listens_on": on}
+    node = seen(node, "primary", network=network, settings={"listen_addresses": said}, configured=configured())
+    node["address"], node["listen_addresses"] = "10.0.0.2", "127.0.0.1"
+    assert [problem.id for problem in listening_problems([node])] == ["host-listens"] * stops
+
+
 def row(name: str) -> dict[str, t.Any]:
     return {"name": name, "host": f"10.0.0.{name[-1]}", "port": 5432, "reason": "No route to host"}
 
