@@ -564,6 +564,9 @@ def _unread_files(host: Host, database: Database, values: t.Mapping[str, str], u
     paths.update(certificate_paths(host, _tls_in_use(database)))
     # Ours is about to be made where it is not there.
     paths.discard(host.instance.settings_file if not host.files.lies(host.instance.settings_file) else "")
+    for path in sorted(paths):
+        # The postmaster itself would wait for ever at a pipe.
+        host.files.require_regular(path)
     return unread_files(host, paths, loaded)
 
 

@@ -82,6 +82,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._status_queri
     weak_roles_statement,
     write_statement,
 )
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.folders import FileRefused
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.network import listens_on, own_addresses
 from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import look
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.server_settings import (
@@ -227,6 +228,8 @@ def observe(host: Host, login: Login, *, position: Position = Position.NONE, siz
         status["data_directory"]["error"] = str(error)
         postmaster = None
     answer = None
+    # Before the server is asked what it makes of its files: it would wait for ever at a pipe in place of one.
+    settings = _read_settings(host)
     # Without a server of this data directory only an address that the user gave can lead to one.
     if postmaster is not None or login.host or login.unix_socket:
         answer = _ask(status, host, login, postmaster, position, sizes)
@@ -239,8 +242,16 @@ def observe(host: Host, login: Login, *, position: Position = Position.NONE, siz
         status["port_taken_by"] = listener_on(instance.port)
     if answer is not None:
         _fill_answer(status, answer, local_port_of)
-    _fill_files(status, host, answer)
+    _fill_files(status, host, settings, answer)
     return status
+
+
+def _read_settings(host: Host) -> ServerSettings | OSError:
+    """What the configuration files say, or why they cannot be read."""
+    try:
+        return read_server_settings(host)
+    except OSError as error:
+        return error
 
 
 def observe_from_afar(target: Target) -> Status:
@@ -291,8 +302,9 @@ def _ask(
             if sizes:
                 status["sizes"] = json.loads(database.value(sizes_statement(database.version)))
                 status["copy_needs"] = read_copy_needs(host, login, postmaster, database)
-            status["replication_rules"] = _for_superusers(database, replication_rules_statement(database.version))
-            status["refused_lines"] = _for_superusers(database, refused_lines_statement(database.version))
+            if _has_plain_files(host, answer):
+                status["replication_rules"] = _for_superusers(database, replication_rules_statement(database.version))
+                status["refused_lines"] = _for_superusers(database, refused_lines_statement(database.version))
             status["md5_roles"] = _for_superusers(database, weak_roles_statement(database.version))
             status.update(
                 running=True,
@@ -309,6 +321,21 @@ def _ask(
             status["accepts_connections"] = None
         status["database_error"] = error.message
         return None
+
+
+def _has_plain_files(host: Host, answer: t.Mapping[str, t.Any]) -> bool:
+    """Whether the server can be asked to read its files, as far as this account may see them."""
+    used = answer["settings"] or {}
+    paths = {host.instance.main_file, host.instance.auto_file, *(answer["sources"] or ())}
+    for path in sorted(paths.union(used[name] for name in ("config_file", "hba_file") if used.get(name))):
+        try:
+            host.files.require_regular(path)
+        except FileRefused:
+            return False
+        except OSError:
+            # What this account may not see it has not put there either.
+            continue
+    return True
 
 
 def _answer_of(database: Database) -> dict[str, t.Any]:
@@ -507,11 +534,14 @@ def upstream_of(conninfo: str | None) -> dict[str, t.Any] | None:
     return {"host": host, "port": int(port)} if host and "," not in host and re.fullmatch("[0-9]{1,5}", port) else None
 
 
-def _fill_files(status: Status, host: Host, answer: t.Mapping[str, t.Any] | None) -> None:
+def _fill_files(
+    status: Status, host: Host, settings: ServerSettings | OSError, answer: t.Mapping[str, t.Any] | None
+) -> None:
     """What only files tell: the upstream of a standby, its timeline's history, settings that lie in the wrong place."""
     instance, files = host.instance, host.files
     try:
-        settings = read_server_settings(host)
+        if isinstance(settings, OSError):
+            raise settings
         if answer is not None:
             status["unread_files"] = _unread_files(status, host, settings, answer)
         status["stale_settings"] = _stale_settings(settings)

@@ -372,6 +372,29 @@ def test_a_trap_is_refused_or_passed_by(cluster: Cluster, roots: Roots, door: st
     assert_root_kept(ran, cluster, roots, before)
 
 
+@pytest.mark.parametrize("trap", TRAPS)
+def test_a_status_asks_no_server_about_a_trap(cluster: Cluster, roots: Roots, trap: str) -> None:
+    """The server opens its rules itself when it is asked what it makes of them."""
+    before = roots.seen()
+    with trapped(cluster.data_directory / "pg_hba.conf", trap, roots):
+        ran = run("status", cluster)
+    assert_root_kept(ran, cluster, roots, before)
+    assert ran.result["replication"]["running"], ran.output
+
+
+@pytest.mark.parametrize("name", ["pg_hba.conf", "pg_ident.conf"])
+def test_no_server_is_made_to_read_a_pipe(make_cluster: MakeCluster, roots: Roots, name: str) -> None:
+    """A reload of what only the server reads."""
+    cluster = make_cluster("embedded")
+    arguments = {**cluster.options, "parameters": {"work_mem": "5MB"}, "only_parameters": True}
+    before = roots.seen()
+    with trapped(cluster.data_directory / name, "a pipe", roots):
+        ran = run_door("pg_instance", arguments)
+    assert_root_kept(ran, cluster, roots, before)
+    assert ran.result.get("failed") and "a named pipe" in ran.result["msg"], ran.output
+    assert not run_door("pg_instance", arguments).result.get("failed")
+
+
 #: By the same way to files, so that the traps take turns, a path after the other.
 _AS_ACCOUNT = [
     pytest.param(door, path, trap, marks=() if place == turn % 8 else pytest.mark.repetition("one way to files"))
@@ -703,6 +726,7 @@ class Follower(Scene):
 SCENE_PATHS: dict[str, tuple[str, ...]] = {
     "demote": (
         "/PG_VERSION",
+        "/current_logfiles",
         "/global/pg_control",
         "/pgtandem.conf",
         "/postgresql.auto.conf",

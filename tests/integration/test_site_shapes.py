@@ -186,7 +186,15 @@ def test_a_configuration_apart_from_the_data_is_made_and_read(make_site: MakeSit
         shutil.chown(rules, server_account())
     rule = {"database": "postgres", "user": "monitor", "address": "127.0.0.1/32", "method": "scram-sha-256"}
     site.converge(pg1={"pgtandem_hba_rules": [rule]})
-    assert "monitor" in rules.read_text() and "monitor" not in (site.folder / "etc-pg1" / "pg_hba.conf").read_text()
+    # The server reads one of them until its next start, and the other from then on.
+    before = site.folder / "etc-pg1" / "pg_hba.conf"
+    assert site["pg1"].setting("hba_file") == str(before)
+    assert "monitor" in rules.read_text() and "monitor" in before.read_text()
+    pg1 = site["pg1"]
+    pg1.run("pg_ctl", "-w", "-D", pg1.data_directory, "-m", "fast", "-l", pg1.log_file, "-s", "restart")
+    assert pg1.setting("hba_file") == str(rules)
+    site.converge(pg1={"pgtandem_hba_rules": [{**rule, "user": "watcher"}]})
+    assert "watcher" in rules.read_text() and "watcher" not in before.read_text()
     main.write_text(main.read_text() + "hba_file = 'pg_hba.conf'\n")
     refused = site.run()
     assert refused.status != 0 and "hba_file" in refused.flat and "absolute" in refused.flat, refused.output

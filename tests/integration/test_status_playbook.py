@@ -176,7 +176,8 @@ def test_a_standby_that_would_keep_the_others_out_is_told(spare: Site) -> None:
     path = spare["pg4"].data_directory / "pg_hba.conf"
     path.write_text("host replication all 127.0.0.0/8 reject\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
     run, report = written(spare)
-    assert run.status == 0 and findings_of(report) == {"cannot-become-primary": "pg4"}
+    # The server has not read it yet.
+    assert run.status == 0 and findings_of(report) == {"cannot-become-primary": "pg4", "unread-files": "pg4"}
     assert "its pg_hba.conf does not let replica in from pg1 (127.0.0.1), pg2 (127.0.0.1)" in run.flat
     # A role that is no superuser may not see the rules, and sees the rest.
     assert inventory(spare)["_meta"]["hostvars"]["pg4"]["pgtandem_live"]["role"] == "standby"

@@ -258,6 +258,14 @@ class Files:
         with self.acting():
             return _stat(path, follow=follow)
 
+    def require_regular(self, path: str) -> None:
+        """Refuse what is neither a file nor missing: who reads it may wait for ever, as a server would."""
+        found = self.stat(path)
+        if found is not None and not stat.S_ISREG(found.st_mode):
+            raise FileRefused(
+                f"{path} is {_shown_kind(found.st_mode)}, and a file is expected. Nothing was done with it."
+            )
+
     def exists(self, path: str) -> bool:
         """Whether something is there, behind a symbolic link; what the account may not see is not."""
         with self.acting():
