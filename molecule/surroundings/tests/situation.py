@@ -90,7 +90,9 @@ class Pair:
             # Each build has a default of its own.
             "socket() { s=$(sed -n 5p $DATA/postmaster.pid 2>/dev/null); echo ${s:-/var/run/postgresql}; }\n"
             # A postmaster that was stopped by a signal never answers.
-            "sql() { runuser -u postgres -- env PGCONNECT_TIMEOUT=5 $BIN/psql -XAtq -v ON_ERROR_STOP=1 "
+            # Where serializable is the default, a standby lets nobody ask.
+            "sql() { runuser -u postgres -- env PGCONNECT_TIMEOUT=5 "
+            "PGOPTIONS='-c default_transaction_isolation=read\\ committed' $BIN/psql -XAtq -v ON_ERROR_STOP=1 "
             '-h $(socket) -p $PORT -d postgres -c "$1"; }\n'
             'setting() { if [ "$LAYOUT" = debian ]; then echo "$1" >> $CONFIG/conf.d/20-user.conf; '
             "chown postgres: $CONFIG/conf.d/20-user.conf; "
