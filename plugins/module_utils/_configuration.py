@@ -208,6 +208,10 @@ def _rules_path(host: Host, said: t.Mapping[str, str], parameter: str, name: str
     return path or (within if host.files.lies(within) else f"{host.instance.config_directory}/{name}")
 
 
+#: Whether there is TLS, and the files of it that a server reads again when it reloads.
+TLS_SETTINGS = ("ssl", "ssl_cert_file", "ssl_key_file", "ssl_ca_file")
+
+
 class InUse(t.NamedTuple):
     """What a running server uses, wherever it has it from; empty and None where that is not known."""
 
@@ -215,6 +219,8 @@ class InUse(t.NamedTuple):
     ident_file: str = ""
     #: Only where it is from no file: the command line, the role or the database that is logged in to.
     password_encryption: str | None = None
+    #: Of TLS_SETTINGS.
+    tls: t.Mapping[str, str | None] = {}
 
 
 def in_use(rows: t.Iterable[t.Mapping[str, t.Any]]) -> InUse:
@@ -231,6 +237,7 @@ def in_use(rows: t.Iterable[t.Mapping[str, t.Any]]) -> InUse:
         password_encryption=None
         if encryption["source"] in ("default", "configuration file")
         else encryption["setting"],
+        tls={name: found[name]["setting"] for name in TLS_SETTINGS if name in found},
     )
 
 
@@ -308,8 +315,7 @@ def unread_files(host: Host, paths: t.Iterable[str], loaded: float) -> list[str]
 
 def certificate_paths(host: Host, settings: t.Mapping[str, str | None]) -> list[str]:
     """The files of TLS that a server with these settings reads again when it reloads, as far as they can be seen."""
-    names = ("ssl_cert_file", "ssl_key_file", "ssl_ca_file")
-    said = [settings.get(name) for name in names] if settings.get("ssl") == "on" else []
+    said = [settings.get(name) for name in TLS_SETTINGS[1:]] if settings.get("ssl") == "on" else []
     paths = [os.path.join(host.instance.data_directory, path) for path in said if path]
     return [path for path in paths if host.files.exists(path)]
 

@@ -22,6 +22,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._conf import 
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._configuration import (
     SETTINGS_HEADER,
+    TLS_SETTINGS,
     FileChange,
     InUse,
     certificate_paths,
@@ -561,20 +562,13 @@ def _unread_files(host: Host, database: Database, values: t.Mapping[str, str], u
     for path in (used.hba_file or hba_path(host, said), used.ident_file or ident_path(host, said)):
         if host.files.lies(path):
             paths.add(path)
-    paths.update(certificate_paths(host, _tls_in_use(database)))
+    paths.update(certificate_paths(host, used.tls))
     # Ours is about to be made where it is not there.
     paths.discard(host.instance.settings_file if not host.files.lies(host.instance.settings_file) else "")
     for path in sorted(paths):
         # The postmaster itself would wait for ever at a pipe.
         host.files.require_regular(path)
     return unread_files(host, paths, loaded)
-
-
-def _tls_in_use(database: Database) -> dict[str, str | None]:
-    rows = database.rows(
-        "SELECT name, setting FROM pg_settings WHERE name IN ('ssl', 'ssl_cert_file', 'ssl_key_file', 'ssl_ca_file')"
-    )
-    return {row["name"]: row["setting"] for row in rows}
 
 
 def _refused_lines(database: Database, used: InUse) -> list[str]:
@@ -601,7 +595,8 @@ def _in_use(database: Database | None) -> InUse:
     return in_use(
         database.rows(
             "SELECT name, setting, source FROM pg_settings "
-            "WHERE name IN ('hba_file', 'ident_file', 'password_encryption')"
+            "WHERE name IN ('hba_file', 'ident_file', 'password_encryption') OR name = ANY (%s)",
+            [list(TLS_SETTINGS)],
         )
     )
 
@@ -708,6 +703,7 @@ def _configure_running(
     service: Service,
     report: Report,
     database: Database,
+    used: InUse,
     *,
     check_mode: bool,
 ) -> None:
@@ -719,7 +715,6 @@ def _configure_running(
     with database:
         own = _ours(host, ours, values)
         foreseen = _needs_restart_when_checked(host, database, ours, values) or waiting_for_restart(database, own)
-        used = _in_use(database)
         unread = _unread_files(host, database, values, used)
         if foreseen and request.restart:
             _check_restart(host, database, own, report)
@@ -907,7 +902,8 @@ def _configure(
     _check_overrides(host, request, values, report)
     database = _session(host, request)
     with database or contextlib.nullcontext():
-        changes = _files(host, request, values, _in_use(database), check_mode=check_mode)
+        used = _in_use(database)
+        changes = _files(host, request, values, used, check_mode=check_mode)
         report.diff += [change.as_diff() for change in changes]
         report.actions += [f"write {change.path}" for change in changes]
         if any(change.is_hba for change in changes):
@@ -918,7 +914,7 @@ def _configure(
         if missing and not check_mode:
             service.install()
         if database is not None:
-            _configure_running(host, request, changes, values, service, report, database, check_mode=check_mode)
+            _configure_running(host, request, changes, values, service, report, database, used, check_mode=check_mode)
     if database is None:
         report.actions.append("start the server")
         if not check_mode:
