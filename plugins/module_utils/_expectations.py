@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import format_lsn, latest_lsn, parse_lsn
 from ansible_collections.pgtandem.replication.plugins.module_utils._processes import replication_part
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.wal_senders import is_backup, one_a_standby
 
 Status = t.Mapping[str, t.Any]
 Row = t.Mapping[str, t.Any]
@@ -84,12 +85,14 @@ def _is_part(row: Row, part: str) -> bool:
 
 
 def standby_rows(status: Status, names: t.Sequence[str] | None = None) -> list[Row]:
-    """The WAL senders that feed standbys: those of the names, or all but the senders of logical slots."""
+    """The WAL senders that feed standbys: one for each of the names, or all but the senders of logical slots."""
+    if names:
+        return one_a_standby(row for row in status["wal_senders"] if row["application_name"] in names)
     logical = {slot["slot_name"] for slot in status["slots"] if slot["slot_type"] == "logical"}
     return [
         row
         for row in status["wal_senders"]
-        if (row["application_name"] in names if names else row["slot_name"] not in logical or row["slot_name"] is None)
+        if not is_backup(row) and (row["slot_name"] is None or row["slot_name"] not in logical)
     ]
 
 

@@ -14,9 +14,10 @@ import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import latest_lsn, lsn_distance
 from ansible_collections.pgtandem.replication.plugins.module_utils._names import application_name
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.wal_senders import likeliest
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node
 
-Row = t.Dict[str, t.Any]
+Row = t.Mapping[str, t.Any]
 _LOCAL = ("127.0.0.1", "::1", None)
 
 
@@ -172,7 +173,7 @@ def _by_port(node: Node, status: Node | None) -> Row | None:
 
 
 def _by_name(node: Node, status: Node | None) -> Row | None:
-    return next((row for row in _rows(status) if row["application_name"] == _said_name(node)), None)
+    return likeliest(row for row in _rows(status) if row["application_name"] == _said_name(node))
 
 
 def _said_name(node: Node) -> str:

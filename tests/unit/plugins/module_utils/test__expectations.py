@@ -69,7 +69,18 @@ def but(status: dict[str, t.Any], **changes: t.Any) -> dict[str, t.Any]:
     return changed
 
 
+#: what a copy leaves on the primary where the network was cut: its two connections, by the name of the standby
+LEFT = [
+    {**SENDER, "pid": 1, "state": "backup", "replay_lsn": None, "slot_name": None, "lag_bytes": None},
+    {**SENDER, "pid": 2, "replay_lsn": None, "slot_name": "pg_basebackup_1", "lag_bytes": None},
+]
+
 MET = [
+    pytest.param(
+        but(PRIMARY, wal_senders=[*LEFT, SENDER]),
+        {"standbys": ["pg2"], "replayed_lsn": "0/3000098", "maximum_lag_bytes": 0},
+        id="connections of a copy that the network cut",
+    ),
     pytest.param(PRIMARY, {}, id="nothing"),
     pytest.param(PRIMARY, {"role": "primary", "state": ["running"]}, id="role and state"),
     pytest.param(STOPPED, {"state": ["running", "stopped"]}, id="one of two states"),

@@ -67,6 +67,17 @@ def test_an_upstream_is_found(changes: dict[str, t.Any], upstream: str) -> None:
     assert live_members(pair(**changes))[1]["upstream"]["name"] == upstream
 
 
+def test_a_dead_connection_does_not_stand_for_the_standby() -> None:
+    """The connections of a copy that the network cut go by the name of the standby until the server ends them."""
+    nodes = pair()
+    status = t.cast(t.Any, nodes[0]["status"])
+    alive = status["wal_senders"][0]
+    copied = {**alive, "pid": 1, "client_port": 1, "state": "backup", "replay_lsn": None}
+    status["wal_senders"] = [copied, {**copied, "pid": 2, "state": "catchup"}, alive]
+    t.cast(t.Any, nodes[1]["status"])["wal_receiver"]["local_port"] = None
+    assert "streaming" in render("main", live_members(nodes))[-1]
+
+
 def test_an_upstream_outside_is_said() -> None:
     nodes = pair(upstream={"host": "192.0.2.99", "port": 5432})
     nodes[0]["status"]["wal_senders"] = []
