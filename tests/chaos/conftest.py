@@ -13,7 +13,7 @@ import typing as t
 import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
-OTHERS = ("tests/failover", "tests/switchover", "tests/testinfra", "benchmarks/switchover")
+OTHERS = ("tests/failover", "tests/switchover", "tests/testinfra", "benchmarks/switchover", "molecule/shared")
 sys.path[:0] = [str(HERE), *(str(HERE.parents[1] / path) for path in OTHERS)]
 
 from world import World  # noqa: E402

@@ -11,6 +11,7 @@ import pathlib
 import typing as t
 
 import yaml
+from steps import on
 from world import World, hosts_in
 
 SITUATIONS = pathlib.Path(__file__).resolve().parents[2] / "molecule/surroundings/situations"
@@ -111,4 +112,5 @@ class Planting:
             major=node.major, bin=node.bin_directory, data=node.data_directory, service=node.service, port=node.port,
             layout="debian" if debian else "custom", instance=node.instance, user=node.os_user,
         )  # fmt: skip
-        node.out(f"{words}\n{script}\ntrue\n")
+        # As surroundings runs it: on the command line a script would match its own patterns of pkill -f.
+        on(host, f"{words}\n{script}\ntrue\n")
