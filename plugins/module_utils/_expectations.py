@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import format_lsn, latest_lsn, parse_lsn
 from ansible_collections.pgtandem.replication.plugins.module_utils._processes import replication_part
-from ansible_collections.pgtandem.replication.plugins.module_utils._values.wal_senders import is_backup, one_a_standby
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.wal_senders import is_backup, without_copies
 
 Status = t.Mapping[str, t.Any]
 Row = t.Mapping[str, t.Any]
@@ -85,15 +85,12 @@ def _is_part(row: Row, part: str) -> bool:
 
 
 def standby_rows(status: Status, names: t.Sequence[str] | None = None) -> list[Row]:
-    """The WAL senders that feed standbys: one for each of the names, or all but the senders of logical slots."""
+    """The WAL senders that feed standbys: those of the names, or all but base backups and senders of logical slots."""
+    rows = without_copies(status["wal_senders"])
     if names:
-        return one_a_standby(row for row in status["wal_senders"] if row["application_name"] in names)
+        return [row for row in rows if row["application_name"] in names]
     logical = {slot["slot_name"] for slot in status["slots"] if slot["slot_type"] == "logical"}
-    return [
-        row
-        for row in status["wal_senders"]
-        if not is_backup(row) and (row["slot_name"] is None or row["slot_name"] not in logical)
-    ]
+    return [row for row in rows if not is_backup(row) and (row["slot_name"] is None or row["slot_name"] not in logical)]
 
 
 def _fault_of_sender(status: Status, row: Row) -> str | None:

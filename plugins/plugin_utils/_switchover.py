@@ -17,6 +17,7 @@ import typing as t
 from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import format_lsn, parse_lsn
 from ansible_collections.pgtandem.replication.plugins.module_utils._names import application_name
 from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import whole_number
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.wal_senders import is_backup
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreseen import problems_after
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._host_checks import (
     host_problems,
@@ -305,7 +306,7 @@ def _against_switch(
     known = {(problem.id, problem.hosts) for problem in host_problems(primary)}
     problems += [one for one in problems_as_standby(primary) if (one.id, one.hosts) not in known]
     problems += _room(wanted, plan)
-    backups = [row["application_name"] or "unnamed" for row in status["wal_senders"] if row["state"] == "backup"]
+    backups = [row["application_name"] or "unnamed" for row in status["wal_senders"] if is_backup(row)]
     if backups:
         problems.append(
             _refusal(

@@ -13,6 +13,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import threading
 import typing as t
 
 import pytest
@@ -147,6 +148,26 @@ def test_both_sides_name_each_other(pair: Pair) -> None:
     assert shape(seen["settings"]) == shape(replayed["replication"]["settings"])
     assert seen["system_identifier"] == replayed["replication"]["system_identifier"]
     assert replayed["replication"]["replay"]["lag_bytes"] == 0
+
+
+def test_a_copy_does_not_stand_for_the_standby_of_its_name(pair: Pair) -> None:
+    """pg_basebackup connects twice by that name, and reports no position of replay."""
+    cluster, primary, _standby = pair
+    target = cluster.root / "copy"
+    login = f"host=127.0.0.1 port={primary.port} user=postgres application_name=pg2"
+    command = (cluster.clients / "pg_basebackup", "-D", target, "-d", login, "-X", "stream", "-c", "fast")
+    copying = threading.Thread(target=lambda: cluster.run(*command, "--max-rate=32k", check=False))
+    copying.start()
+    try:
+        cluster.until(primary, "SELECT count(*) FROM pg_stat_replication WHERE application_name = 'pg2'", "3")
+        expect = {"standbys": ["pg2"], "written_replayed": True, "maximum_lag_bytes": 1024 * 1024}
+        seen = run(dict(cluster.options(primary), write_position=True, timeout=20, expect=expect))
+    finally:
+        cluster.sql(primary, "SELECT pg_terminate_backend(pid) FROM pg_stat_replication WHERE state = 'backup'")
+        copying.join()
+    assert seen.get("msg") is None
+    rows = sorted((row["state"], row["replay_lsn"] is not None) for row in seen["replication"]["wal_senders"])
+    assert rows == [("backup", False), ("streaming", False), ("streaming", True)]
 
 
 def test_it_agrees_with_psql(pair: Pair) -> None:

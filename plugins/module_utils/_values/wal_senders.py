@@ -35,13 +35,18 @@ def likeliest(rows: t.Iterable[Row]) -> Row | None:
     return max(rows, key=_rank, default=None)
 
 
-def one_a_standby(rows: t.Iterable[Row]) -> list[Row]:
-    """Return the likeliest row for each name and address, in the order of their first rows, without base backups."""
-    standbys: dict[tuple[t.Any, t.Any], list[Row]] = {}
-    for row in rows:
-        if not is_backup(row):
-            standbys.setdefault((row["application_name"], row.get("client_addr")), []).append(row)
-    return [max(same, key=_rank) for same in standbys.values()]
+def without_copies(rows: t.Sequence[Row]) -> list[Row]:
+    """Return the rows without those of a base backup by the name of a standby that has a row of its own.
+
+    A base backup reports no position of replay. Without any row of such a standby its rows are what there is to see.
+
+    >>> copy = {"application_name": "pg2", "state": "backup", "replay_lsn": None}
+    >>> own = {"application_name": "pg2", "state": "streaming", "replay_lsn": "0/3000000"}
+    >>> without_copies([copy, own]) == [own], without_copies([copy]) == [copy]
+    (True, True)
+    """
+    replaying = {row["application_name"] for row in rows if row["replay_lsn"]}
+    return [row for row in rows if row["replay_lsn"] or row["application_name"] not in replaying]
 
 
 def _rank(row: Row) -> tuple[bool, bool, int]:

@@ -133,6 +133,18 @@ def test_met(status: dict[str, t.Any], expect: dict[str, t.Any]) -> None:
 
 
 UNMET = [
+    pytest.param(
+        but(PRIMARY, wal_senders=[SENDER, {**SENDER, "pid": 2, "replay_lsn": "0/3000087", "lag_bytes": 17}]),
+        {"standbys": ["pg2"], "maximum_lag_bytes": 16},
+        "the standby 'pg2' is 17 bytes behind, expected at most 16",
+        id="one of two standbys of a name",
+    ),
+    pytest.param(
+        but(PRIMARY, wal_senders=LEFT[:1]),
+        {"standbys": ["pg2"]},
+        "the WAL sender of the standby 'pg2' is in state 'backup', expected 'streaming'",
+        id="a copy alone",
+    ),
     pytest.param(STANDBY, {"role": "primary"}, "the role is 'standby', expected 'primary'", id="role"),
     pytest.param(
         but(STANDBY, role=None), {"role": "primary"}, "there is no cluster that has a role, expected 'primary'",
