@@ -9,7 +9,9 @@ import typing as t
 
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import ForeignActionBase
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.sealed import unseal
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._arguments import whole_arguments
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import SECRET_OPTIONS, ForeignActionBase
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._gather import members
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import (
     INSTANCE_VARIABLES,
@@ -29,6 +31,7 @@ class ActionModule(ForeignActionBase):
         {
             "name",
             "options",
+            "assumed",
             "expect",
             "judge",
             "timeout",
@@ -71,17 +74,48 @@ class ActionModule(ForeignActionBase):
         if boolean(arguments.get("judge") or False):
             # What its next start would make of the parameters, before any host restarts for them.
             module_arguments["parameters"] = node["parameters"]
-        answer = self._execute_module(
-            module_name="pgtandem.replication.pg_replication_status",
-            module_args=module_arguments,
-            task_vars=task_vars,
-        )
+        assumed = arguments.get("assumed")
+        if assumed:
+            answer = self._look(assumed, module_arguments, variable, task_vars)
+        else:
+            answer = self._execute_module(
+                module_name="pgtandem.replication.pg_replication_status",
+                module_args=module_arguments,
+                task_vars=task_vars,
+            )
+        node["assumed"], node["answer"] = assumed or None, answer.pop("answer", None)
         status = answer.pop("replication", None)
         answer.pop("invocation", None)
         node["status"] = status
         node["samples"] = answer.get("samples") or []
-        result.update(answer, node=node, expected=arguments.get("expect") or {}, changed=False)
+        # The keys of the node are those of the result, so that a role registers it as it is.
+        result.update({**answer, **node}, expected=arguments.get("expect") or {}, changed=False)
         return result
+
+    def _look(
+        self,
+        assumed: t.Mapping[str, t.Any],
+        place: dict[str, t.Any],
+        variable: t.Callable[[str, t.Any], t.Any],
+        task_vars: dict[str, t.Any],
+    ) -> dict[str, t.Any]:
+        """Ask the host as well whether it is what its cluster's plan will want if the inventory is right."""
+        wanted = whole_arguments(assumed, variable)
+        secrets = {name: wanted.pop(name) for name in SECRET_OPTIONS & wanted.keys()}
+        answer = self._execute_module(
+            module_name="pgtandem.replication.pg_look",
+            module_args={
+                **{name: value for name, value in place.items() if name != "parameters"},
+                **secrets,
+                "judge": place.get("parameters"),
+                "wanted": wanted,
+                "followers": assumed["followers"] if assumed["role"] == "primary" else None,
+                "reach": assumed["reach"],
+            },
+            task_vars=task_vars,
+        )
+        sealed = answer.pop("sealed", None)
+        return {**answer, **unseal(sealed)} if sealed else answer
 
     def _others(self, node: dict[str, t.Any], task_vars: dict[str, t.Any]) -> list[dict[str, t.Any]]:
         """Where the other hosts of this one's cluster are to be found."""

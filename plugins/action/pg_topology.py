@@ -9,10 +9,12 @@ import typing as t
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._assumption import assumed_plans, group_of
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import ForeignActionBase
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._gather import absent, cluster_of, gather
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._listening import unreached_problems
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import live_members
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._parameter_order import too_low
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import Asked
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._terminal import show, warn
@@ -43,10 +45,12 @@ class ActionModule(ForeignActionBase):
         {
             "absent",
             "accept",
+            "assume",
             "dead",
             "ended",
             "follow",
             "judged",
+            "sort",
             "leaving",
             "opening",
             "others",
@@ -69,8 +73,18 @@ class ActionModule(ForeignActionBase):
             result.update(changed=False, hosts=absent(task_vars, self._templar.template, skip))
             return result
         if "judged" in self._task.args:
-            return {**result, **self._judged(task_vars)}
+            return {**result, **self._judged(task_vars, self._task.args["judged"] or {})}
+        if self._task.args.get("sort"):
+            return {**result, **self._sorted(task_vars)}
         nodes = gather(task_vars, self._templar.template, self._task.args.get("others") or [])
+        if "assume" in self._task.args:
+            names = [node["name"] for node in in_the_run(nodes, in_run or None)]
+            result.update(
+                changed=False,
+                assumed=self._assume(nodes, in_run),
+                hosts=[name for name in names if name not in in_run],
+            )
+            return result
         if self._task.args.get("ended"):
             self._tell_what_failed(task_vars, nodes)
             result.update(changed=False)
@@ -137,15 +151,38 @@ class ActionModule(ForeignActionBase):
                 show(refused["msg"], color="red")
         for note in topology["notes"]:
             warn(note)
+        for node in nodes:
+            if topology["nodes"].get(node["name"], {}).get("settled"):
+                # What pg_instance would have warned of, which does not run there.
+                for text in node["answer"]["warnings"]:
+                    warn(text)
         for line in topology["parameter_plan"]:
             show(line)
-        result.update(changed=False, topology=topology)
+        result.update(changed=False, **topology)
         return result
 
-    def _judged(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+    def _assume(self, nodes: t.Sequence[Node], in_run: t.Container[str]) -> dict[str, t.Any]:
+        """Say what each host has to be if the inventory is right; only of clusters that are in the run as a whole."""
+        assumed: dict[str, t.Any] = {}
+        if boolean(self._task.args["assume"]):
+            for cluster, members in clusters_of(nodes).items():
+                if all(node["name"] in in_run for node in members):
+                    assumed.update(assumed_plans(cluster, members))
+        return assumed
+
+    def _sorted(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Put the host into the group of those that need the same, or fail it with its cluster."""
+        topology = task_vars["pgtandem_topology"]
+        judged = self._judged(task_vars, topology["refused"])
+        plan = topology["nodes"].get(task_vars["inventory_hostname"])
+        if not judged.get("failed") and plan is not None:
+            self.group = f"pgtandem_live_{group_of(plan)}"
+        return judged
+
+    def _judged(self, task_vars: dict[str, t.Any], refusals: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, t.Any]:
         """Fail on the hosts of a cluster that was refused, so that they take no part in what comes."""
         own = cluster_of(str(task_vars["inventory_hostname"]), task_vars, self._templar.template)
-        refused = (self._task.args["judged"] or {}).get(own)
+        refused = refusals.get(own)
         if not refused:
             return {"changed": False}
         hosts = task_vars.get("ansible_play_hosts") or []

@@ -351,69 +351,16 @@ restart_needed:
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._also import do_also
-from ansible_collections.pgtandem.replication.plugins.module_utils._also import options as also_options
-from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import (
-    login_from,
-    login_options,
-    tls_options,
-)
-from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import connection_option_problems
-from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
-from ansible_collections.pgtandem.replication.plugins.module_utils._hba import IdentRule, rule_from
-from ansible_collections.pgtandem.replication.plugins.module_utils._instance import (
-    InstanceRequest,
-    Upstream,
-    ensure_instance,
-    stop_instance,
-)
-from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import parse_lsn
+from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import login_from
+from ansible_collections.pgtandem.replication.plugins.module_utils._instance import ensure_instance, stop_instance
+from ansible_collections.pgtandem.replication.plugins.module_utils._instance_options import own_options, request_from
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
 from ansible_collections.pgtandem.replication.plugins.module_utils._server import alone_with_cluster
-from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import Tls, look
-from ansible_collections.pgtandem.replication.plugins.module_utils._values.parameter_value import as_text
+from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import look
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
     from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
-
-
-def request_from(parameters: t.Mapping[str, t.Any]) -> InstanceRequest:
-    """The request that the parameters make."""
-    said = parameters["upstream"]
-    options = {str(name): as_text(value) for name, value in said["options"].items()} if said else {}
-    problems = connection_option_problems(options)
-    if problems:
-        raise ReplicationError(" ".join(problems))
-    return InstanceRequest(
-        parameters=parameters["parameters"],
-        hba_rules=tuple(rule_from(rule) for rule in parameters["hba_rules"]),
-        login=login_from(parameters),
-        upstream=Upstream(
-            host=said["host"],
-            port=said["port"],
-            user=parameters["replication_user"],
-            application_name=said["application_name"],
-            slot=said["slot"] or None,
-            options=options,
-        )
-        if said
-        else None,
-        peers=tuple((peer["host"], peer["port"]) for peer in parameters["peers"]),
-        replication_user=parameters["replication_user"],
-        replication_password=parameters["replication_password"],
-        senders=parameters["senders"],
-        tls=Tls.from_parameters(parameters),
-        ident_rules=tuple(IdentRule(**rule) for rule in parameters["ident_rules"]),
-        recovery={str(name): as_text(value) for name, value in parameters["recovery"].items()},
-        floors={str(name): int(value) for name, value in parameters["floors"].items()},
-        listen_addresses=parameters["listen_addresses"],
-        address=parameters["address"],
-        initdb_options=tuple(parameters["initdb_options"]),
-        timeout=parameters["timeout"],
-        only_parameters=parameters["only_parameters"],
-        restart=parameters["restart"],
-        lowered_lsn=parse_lsn(parameters["lowered_lsn"]) if parameters["lowered_lsn"] else None,
-    )
 
 
 def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
@@ -440,74 +387,7 @@ def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:
 
 def main() -> None:
     """The module's entry."""
-    run_job(
-        job,
-        dict(
-            login_options(),
-            **tls_options(),
-            **also_options(),
-            state={"type": "str", "choices": ["started", "stopped"], "default": "started"},
-            upstream={
-                "type": "dict",
-                "options": {
-                    "host": {"type": "str", "required": True},
-                    "port": {"type": "int", "default": 5432},
-                    "application_name": {"type": "str", "required": True},
-                    "slot": {"type": "str"},
-                    "options": {"type": "dict", "default": {}},
-                },
-            },
-            parameters={"type": "dict", "default": {}},
-            hba_rules={
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "type": {"type": "str", "default": "host"},
-                    "database": {"type": "str", "default": "all"},
-                    "user": {"type": "str", "default": "all"},
-                    "address": {"type": "str", "default": ""},
-                    "method": {"type": "str", "required": True},
-                    "options": {"type": "str", "default": ""},
-                },
-            },
-            peers={
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "host": {"type": "str", "required": True},
-                    "port": {"type": "int", "default": 5432},
-                },
-            },
-            replication_user={"type": "str", "default": "replica"},
-            replication_password={"type": "str", "no_log": True},
-            senders={"type": "int", "default": 0},
-            floors={"type": "dict", "default": {}},
-            lowered_lsn={"type": "str"},
-            only_parameters={"type": "bool", "default": False},
-            restart={"type": "bool", "default": True},
-            recovery={"type": "dict", "default": {}},
-            ident_rules={
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "map": {"type": "str", "required": True},
-                    "system_user": {"type": "str", "required": True},
-                    "role": {"type": "str", "required": True},
-                },
-            },
-            listen_addresses={"type": "str", "default": "*"},
-            address={"type": "str", "default": ""},
-            initdb_options={
-                "type": "list",
-                "elements": "str",
-                "default": ["--data-checksums", "--encoding=UTF8", "--locale=C.UTF-8"],
-            },
-            timeout={"type": "int", "default": 300},
-        ),
-    )
+    run_job(job, own_options())
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ short_description: Read one host of a replication cluster
 version_added: 1.0.0
 description:
   - Takes the variables C(pgtandem_*) of a host from the inventory, with the roles' defaults, runs
-    M(pgtandem.replication.pg_replication_status) on that host with them, and returns both together as one node.
+    M(pgtandem.replication.pg_replication_status) on that host with them, and returns both together as one node. The
+    roles register the result as C(pgtandem_node).
   - It is a building block of the collection's roles, and its result may change with them. To look at a host use
     M(pgtandem.replication.pg_replication_status).
   - The password of the replication role is not part of the result; it says only whether there is one.
@@ -26,7 +27,13 @@ options:
   options:
     description:
       - Options of M(pgtandem.replication.pg_replication_status) that count more than the host's variables. The roles
-        give what was derived on the host, C(instance) in an earlier RV(node.status).
+        give what was derived on the host, C(instance) in an earlier RV(status).
+    type: dict
+    default: {}
+  assumed:
+    description:
+      - What the host has to be if the inventory is right, from C(assumed) of M(pgtandem.replication.pg_topology). The
+        host is then asked for that too, in the same run, by M(pgtandem.replication.pg_look).
     type: dict
     default: {}
   expect:
@@ -50,7 +57,7 @@ options:
   reach:
     description:
       - Try from this host whether the servers of the other hosts of its cluster are to be found at their addresses.
-        RV(node.status) then has C(unreached).
+        RV(status) then has C(unreached).
       - A list is handed on as O(pgtandem.replication.pg_replication_status#module:reach).
     type: raw
   samples:
@@ -86,114 +93,148 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-node:
-  description: The host as the inventory describes it and as it was seen.
+name:
+  description: The host's name in the inventory.
+  returned: always
+  type: str
+  sample: pg1
+cluster:
+  description: Its C(pgtandem_cluster).
+  returned: always
+  type: str
+  sample: main
+groups:
+  description: In which of the two groups it is, V(primary) and V(standby), whatever the groups are called.
+  returned: always
+  type: list
+  elements: str
+  sample: [primary]
+upstream:
+  description: Its C(pgtandem_upstream), empty where it follows the primary.
+  returned: always
+  type: str
+  sample: ""
+address:
+  description: Where the other hosts reach it.
+  returned: always
+  type: str
+  sample: 192.0.2.1
+port:
+  description: Its C(pgtandem_port).
+  returned: always
+  type: int
+  sample: 5432
+listen_addresses:
+  description: Its C(pgtandem_listen_addresses).
+  returned: always
+  type: str
+  sample: "*"
+has_password:
+  description: Whether C(pgtandem_replication_password) is set.
+  returned: always
+  type: bool
+password_fits_file:
+  description: Whether a password file can hold that password.
+  returned: always
+  type: bool
+replication_user:
+  description: Its C(pgtandem_replication_user).
+  returned: always
+  type: str
+  sample: replica
+login_db:
+  description: Its C(pgtandem_login_db).
+  returned: always
+  type: str
+  sample: postgres
+on_role_change:
+  description: Its C(pgtandem_on_role_change).
+  returned: always
+  type: str
+  sample: fail
+manage_packages:
+  description: Its C(pgtandem_manage_packages).
+  returned: always
+  type: bool
+slots:
+  description: Its C(pgtandem_slots).
+  returned: always
+  type: bool
+reseed:
+  description: Its C(pgtandem_reseed).
+  returned: always
+  type: raw
+reseed_mode:
+  description: Its C(pgtandem_reseed_mode).
+  returned: always
+  type: str
+parameters:
+  description: Its C(pgtandem_parameters).
   returned: always
   type: dict
-  contains:
-    name:
-      description: The host's name in the inventory.
-      type: str
-      sample: pg1
-    cluster:
-      description: Its C(pgtandem_cluster).
-      type: str
-      sample: main
-    groups:
-      description: In which of the two groups it is, V(primary) and V(standby), whatever the groups are called.
-      type: list
-      elements: str
-      sample: [primary]
-    upstream:
-      description: Its C(pgtandem_upstream), empty where it follows the primary.
-      type: str
-      sample: ""
-    address:
-      description: Where the other hosts reach it.
-      type: str
-      sample: 192.0.2.1
-    port:
-      description: Its C(pgtandem_port).
-      type: int
-      sample: 5432
-    listen_addresses:
-      description: Its C(pgtandem_listen_addresses).
-      type: str
-      sample: "*"
-    has_password:
-      description: Whether C(pgtandem_replication_password) is set.
-      type: bool
-    password_fits_file:
-      description: Whether a password file can hold that password.
-      type: bool
-    replication_user:
-      description: Its C(pgtandem_replication_user).
-      type: str
-      sample: replica
-    login_db:
-      description: Its C(pgtandem_login_db).
-      type: str
-      sample: postgres
-    on_role_change:
-      description: Its C(pgtandem_on_role_change).
-      type: str
-      sample: fail
-    manage_packages:
-      description: Its C(pgtandem_manage_packages).
-      type: bool
-    slots:
-      description: Its C(pgtandem_slots).
-      type: bool
-    reseed:
-      description: Its C(pgtandem_reseed).
-      type: raw
-    reseed_mode:
-      description: Its C(pgtandem_reseed_mode).
-      type: str
-    parameters:
-      description: Its C(pgtandem_parameters).
-      type: dict
-      sample: {max_connections: 200}
-    synchronous:
-      description: Its C(pgtandem_synchronous).
-      type: dict
-    connection_options:
-      description: Its C(pgtandem_connection_options).
-      type: dict
-      sample: {sslmode: require}
-    tls:
-      description: Its C(pgtandem_tls) with what is derived; empty where TLS is left alone.
-      type: dict
-      sample: {}
-    apply_delay:
-      description: Its C(pgtandem_apply_delay).
-      type: str
-      sample: ""
-    restore_command:
-      description: Its C(pgtandem_restore_command).
-      type: str
-      sample: ""
-    hba_rules:
-      description: Its C(pgtandem_hba_rules).
-      type: list
-      elements: dict
-      sample: []
-    options:
-      description: The options of the instance as the inventory has them.
-      type: dict
-      sample: {layout: auto, instance: main, port: 5432}
-    status:
-      description:
-        - What was seen, as RV(pgtandem.replication.pg_replication_status#module:replication). Null where the host could
-          not be read.
-      type: dict
-    unread_reason:
-      description: Why it could not be read, where that is known.
-      type: str
-    samples:
-      description: As RV(pgtandem.replication.pg_replication_status#module:samples).
-      type: list
-      elements: dict
+  sample: {max_connections: 200}
+synchronous:
+  description: Its C(pgtandem_synchronous).
+  returned: always
+  type: dict
+connection_options:
+  description: Its C(pgtandem_connection_options).
+  returned: always
+  type: dict
+  sample: {sslmode: require}
+tls:
+  description: Its C(pgtandem_tls) with what is derived; empty where TLS is left alone.
+  returned: always
+  type: dict
+  sample: {}
+apply_delay:
+  description: Its C(pgtandem_apply_delay).
+  returned: always
+  type: str
+  sample: ""
+restore_command:
+  description: Its C(pgtandem_restore_command).
+  returned: always
+  type: str
+  sample: ""
+hba_rules:
+  description: Its C(pgtandem_hba_rules).
+  returned: always
+  type: list
+  elements: dict
+  sample: []
+options:
+  description: The options of the instance as the inventory has them.
+  returned: always
+  type: dict
+  sample: {layout: auto, instance: main, port: 5432}
+status:
+  description:
+    - What was seen, as RV(pgtandem.replication.pg_replication_status#module:replication). Null where the host could
+      not be read.
+  returned: always
+  type: dict
+assumed:
+  description: O(assumed); null without it.
+  returned: always
+  type: dict
+answer:
+  description:
+    - What M(pgtandem.replication.pg_look) answered to that - whether M(pgtandem.replication.pg_instance) would change
+      nothing (C(as_asked)), otherwise C(why) not, and whether replication was seen to flow (C(proven)). Null without
+      O(assumed), and where no server runs.
+  returned: always
+  type: dict
+  sample: {as_asked: true, proven: true, why: [], floors: {max_connections: 100}, warnings: []}
+unread_reason:
+  description: Why it could not be read, where that is known.
+  returned: always
+  type: str
+samples:
+  description: As RV(pgtandem.replication.pg_replication_status#module:samples).
+  returned: always
+  type: list
+  elements: dict
 expected:
   description: What was in O(expect), of which nothing is missing where the module did not fail.
   returned: always

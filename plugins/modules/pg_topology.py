@@ -32,6 +32,11 @@ options:
     type: list
     elements: str
     default: []
+  assume:
+    description:
+      - Instead of settling the topology, say what each host has to be if the inventory is right (RV(assumed)), and name
+        the C(hosts) of this play's clusters that the play leaves out. With V(false) nothing is said of any host.
+    type: bool
   dead:
     description: Hosts that are known to be dead, so that a standby which still believes to stream from one counts for
       nothing.
@@ -49,7 +54,7 @@ options:
   judged:
     description:
       - Instead of settling the topology, fail on the hosts of the clusters that are in here, as C(refused) of
-        RV(topology) has them.
+        the settled topology has them.
     type: dict
   leaving:
     description: Hosts that are about to leave their clusters. The plans are those of the clusters without them.
@@ -83,6 +88,14 @@ options:
     type: list
     elements: str
     default: []
+  sort:
+    description:
+      - Instead of settling the topology, put the host into a group by what C(pgtandem_topology) says of it,
+        C(pgtandem_live_primary), C(pgtandem_live_standby), C(pgtandem_live_settled) where nothing is left to do for its
+        cluster, or C(pgtandem_live_later) where it is left alone. Fails on the hosts of a cluster that has a reason to
+        stop.
+    type: bool
+    default: false
   stop_old_primary:
     description: Whether a server of O(rejoin) may be stopped that runs as a second primary.
     type: bool
@@ -104,7 +117,12 @@ EXAMPLES = r"""
 - name: Settle the topology
   pgtandem.replication.pg_topology:
   run_once: true
-  register: settled
+  register: pgtandem_topology
+
+- name: Sort the hosts by what they need
+  pgtandem.replication.pg_topology:
+    sort: true
+  changed_when: false
 
 - name: Show the topology
   pgtandem.replication.pg_topology:
@@ -113,39 +131,44 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-topology:
-  description: The plan for every host of the two groups.
-  returned: success, unless O(show)
+nodes:
+  description: For each host its C(role), C(level) below the primary, C(upstream), C(downstream), C(slot) and more.
+  returned: success, where the topology is settled
   type: dict
-  contains:
-    nodes:
-      description: For each host its C(role), C(level) below the primary, C(upstream), C(downstream), C(slot) and more.
-      type: dict
-      sample:
-        pg1: {role: primary, level: 0, upstream: null, downstream: [pg2]}
-        pg2: {role: standby, level: 1, upstream: {name: pg1, host: 192.0.2.1, port: 5432}, downstream: []}
-    depth:
-      description: The highest level of a standby; V(1) where all follow the primary.
-      type: int
-      sample: 1
-    clusters:
-      description:
-        - For each cluster its C(primary), the hosts that were not read (C(unread)), whether at least half of them were
-          (C(quorum), without which nothing may be promoted or deleted), and what O(accept) let through (C(accepted)).
-      type: dict
-      sample: {main: {primary: pg1, unread: [], quorum: true, accepted: []}}
-    parameter_plan:
-      description: Which hosts restart for parameters that have an order, in that order, and why; it is also printed.
-      type: list
-      elements: str
-      sample:
-        - cluster main  parameters in order, one restart after the other
-        - "  1. pg2 restarts: max_connections 100 -> 300 (before its primary, since a standby must not have less)"
-    notes:
-      description: What the user should know, which is also shown as warnings.
-      type: list
-      elements: str
-      sample: ["pg2 is the primary of cluster 'main' now; the run follows it."]
+  sample:
+    pg1: {role: primary, level: 0, upstream: null, downstream: [pg2]}
+    pg2: {role: standby, level: 1, upstream: {name: pg1, host: 192.0.2.1, port: 5432}, downstream: []}
+depth:
+  description: The highest level of a standby; V(1) where all follow the primary.
+  returned: success, where the topology is settled
+  type: int
+  sample: 1
+clusters:
+  description:
+    - For each cluster its C(primary), the hosts that were not read (C(unread)), whether at least half of them were
+      (C(quorum), without which nothing may be promoted or deleted), and what O(accept) let through (C(accepted)).
+  returned: success, where the topology is settled
+  type: dict
+  sample: {main: {primary: pg1, unread: [], quorum: true, accepted: []}}
+parameter_plan:
+  description: Which hosts restart for parameters that have an order, in that order, and why; it is also printed.
+  returned: success, where the topology is settled
+  type: list
+  elements: str
+  sample:
+    - cluster main  parameters in order, one restart after the other
+    - "  1. pg2 restarts: max_connections 100 -> 300 (before its primary, since a standby must not have less)"
+notes:
+  description: What the user should know, which is also shown as warnings.
+  returned: success, where the topology is settled
+  type: list
+  elements: str
+  sample: ["pg2 is the primary of cluster 'main' now; the run follows it."]
+assumed:
+  description:
+    - For each host what it has to be if the inventory is right, for O(pgtandem.replication.pg_node#module:assumed).
+  returned: success, with O(assume)
+  type: dict
 problems:
   description: Each reason to stop as a text of its own.
   returned: failure

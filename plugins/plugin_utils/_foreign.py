@@ -74,6 +74,8 @@ class ForeignActionBase(ActionBase):
     """
 
     _given: dict[str, t.Any] | None = None
+    #: A group of the inventory that the task's host is put into.
+    group: str | None = None
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """What Ansible calls; `act` is what a plugin has."""
@@ -82,7 +84,9 @@ class ForeignActionBase(ActionBase):
         self._task.args = given
         try:
             result: dict[str, t.Any] = super().run(tmp, task_vars)
-            return foreign_result({**result, **self.act(task_vars or {})})
+            cleaned = foreign_result({**result, **self.act(task_vars or {})})
+            # As of ansible.builtin.group_by; the name is the collection's own.
+            return {**cleaned, "add_group": self.group, "parent_groups": ["all"]} if self.group else cleaned
         finally:
             self._task.args = {
                 name: _HIDDEN if name in SECRET_OPTIONS and value else value for name, value in given.items()

@@ -23,10 +23,16 @@ def members(task_vars: t.Mapping[str, t.Any], template: t.Callable[[t.Any], t.An
     return names
 
 
+def read_node(variables: t.Mapping[str, t.Any]) -> dict[str, t.Any] | None:
+    """Return what pg_node returned for a host; None where it did not run there, or failed before it read anything."""
+    node = variables.get("pgtandem_node")
+    return node if node and "name" in node else None
+
+
 def cluster_of(name: str, task_vars: t.Mapping[str, t.Any], template: t.Callable[[t.Any], t.Any]) -> str:
     """The cluster of a host: as it was read, or as its variables or those of the play say."""
     variables = task_vars["hostvars"][name]
-    node = variables.get("pgtandem_node")
+    node = read_node(variables)
     if node:
         return str(node["cluster"])
     key = "pgtandem_cluster"
@@ -53,7 +59,7 @@ def absent(
         name
         for name in names
         if (clusters[name] in own or not own)
-        and ((name not in in_play and name not in skip) or (name in alive and "pgtandem_node" not in hostvars[name]))
+        and ((name not in in_play and name not in skip) or (name in alive and read_node(hostvars[name]) is None))
     ]
 
 
@@ -65,14 +71,14 @@ def gather(
     """Each host as a node. C(others) are results of pg_node for hosts that are not part of the play."""
     read, reasons = {}, {}
     for answer in others:
-        if "node" in answer:
-            read[answer["node"]["name"]] = answer["node"]
+        if "name" in answer:
+            read[answer["name"]] = answer
         else:
             reasons[answer.get("item")] = answer.get("msg")
     nodes = []
     for name in members(task_vars, template):
         variables = task_vars["hostvars"][name]
-        node = variables.get("pgtandem_node") or read.get(name)
+        node = read_node(variables) or read.get(name)
         if node is None:
             node = node_from(name, variables.get, task_vars["groups"])
             reason = variables.get("pgtandem_unread_reason") or reasons.get(name)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._assumption import is_settled
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._cluster_checks import (
     collation_notes,
     sameness_problems,
@@ -205,6 +206,12 @@ def settle(
     for node in nodes:
         if node.get("stopping") and node["name"] in plans:
             plans[node["name"]]["later"] = True
+    for cluster in found:
+        run = known.keys() if in_run is None else in_run
+        settled = is_settled(clusters[cluster], plans, orders[cluster], run)
+        for node in clusters[cluster]:
+            if node["name"] in plans:
+                plans[node["name"]]["settled"] = settled
     return {
         "nodes": plans,
         "depth": max((plan["level"] for plan in plans.values()), default=0),

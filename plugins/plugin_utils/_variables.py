@@ -99,6 +99,9 @@ def node_from(
         "hba_rules": list(values["hba_rules"] or []),
         "options": {key: values[key] if key == "port" else str(values[key]) for key in INSTANCE_VARIABLES},
         "status": None,
+        # What the first look took for granted of it, and what it answered.
+        "assumed": None,
+        "answer": None,
         "unread_reason": None,
         "samples": [],
     }
