@@ -8,12 +8,13 @@ import gc
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._arguments import instance_arguments
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import ForeignActionBase
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls_arguments import tls_arguments
 
 
 class ActionModule(ForeignActionBase):
-    """Run the module with the certificates that the plan asks for, read or made on the controller."""
+    """Run the module with what the plan says of its host, and certificates that are read or made on the controller."""
 
     _requires_connection = True
     _supports_check_mode = True
@@ -24,6 +25,9 @@ class ActionModule(ForeignActionBase):
         gc.disable()
         result: dict[str, t.Any] = {}
         arguments = dict(self._task.args)
+        plan = arguments.pop("plan", None)
+        if plan:
+            arguments = self._composed(plan, arguments, task_vars)
         try:
             sent = tls_arguments(arguments.pop("tls_plan", None) or {}, check_mode=self._task.check_mode)
         except ReplicationError as error:
@@ -38,3 +42,13 @@ class ActionModule(ForeignActionBase):
         if sent.actions and not result.get("failed"):
             result.update(changed=True, actions=[*sent.actions, *(result.get("actions") or [])])
         return result
+
+    def _composed(
+        self, plan: t.Mapping[str, t.Any], arguments: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]
+    ) -> dict[str, t.Any]:
+        """Add what the plan and the host's variables say; what the task says counts more."""
+        planned = instance_arguments(
+            plan, lambda name, default: self._templar.template(task_vars[name]) if name in task_vars else default
+        )
+        parameters = {**planned["parameters"], **(arguments.get("parameters") or {})}
+        return {**planned, **arguments, "parameters": parameters}

@@ -41,6 +41,7 @@ def own_options() -> dict[str, t.Any]:
                 "options": {"type": "dict", "default": {}},
             },
         },
+        plan={"type": "dict", "default": {}},
         parameters={"type": "dict", "default": {}},
         hba_rules={
             "type": "list",

@@ -47,6 +47,13 @@ options:
         description: More options of libpq for the connection, such as C(sslmode).
         type: dict
         default: {}
+  plan:
+    description:
+      - What M(pgtandem.replication.pg_topology) says of the host. On the controller it and the host's variables become
+        the options from O(upstream) to O(timeout), of which those that the task gives count more; O(parameters) are
+        merged. It is for the roles, and may change with them.
+    type: dict
+    default: {}
   parameters:
     description:
       - Server parameters. Names that the version does not have and values that it would refuse stop the module.
