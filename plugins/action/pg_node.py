@@ -59,6 +59,7 @@ class ActionModule(ForeignActionBase):
         module_arguments = {
             key: variable(PREFIX + key, filled[PREFIX + key]) for key in (*INSTANCE_VARIABLES, *LOGIN_VARIABLES)
         }
+        module_arguments["port"] = node["port"]
         # What was resolved on the host already counts more than what other hosts can see of its variables.
         module_arguments.update(arguments.get("options") or {})
         if not module_arguments["login_password"]:

@@ -124,6 +124,12 @@ port:
   returned: always
   type: int
   sample: 5432
+wrong:
+  description: What is said of variables whose values are of a wrong type; they count as their defaults.
+  returned: always
+  type: list
+  elements: str
+  sample: []
 listen_addresses:
   description: Its C(pgtandem_listen_addresses).
   returned: always

@@ -226,6 +226,8 @@ def _overrides(node: Node) -> t.Iterator[Found]:
 
 def _asked(node: Node) -> t.Iterator[Found]:
     status = node["status"]
+    for text in node["wrong"]:
+        yield "inventory-value", text, "Correct it."
     for text in value_problems({**node["options"], **{name: node[name] for name in sorted(_IDENTITIES)}}):
         yield "inventory-value", text, "Correct it."
     said = status["instance"]["version"] if status else node["options"]["version"]

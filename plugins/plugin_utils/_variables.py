@@ -11,6 +11,7 @@ import os.path
 import typing as t
 
 import yaml
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import SECRET_OPTIONS
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.parameter_value import as_text
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls import tls_from
@@ -44,6 +45,40 @@ def defaults() -> dict[str, t.Any]:
         return t.cast("dict[str, t.Any]", yaml.safe_load(stream))
 
 
+#: What is written for a type, with an example. Variables that may be of several types are judged where they are read.
+_EXAMPLES: dict[type, str] = {
+    int: "a whole number, such as 5432",
+    bool: "true or false",
+    list: "a list, even of one entry",
+    dict: "a dictionary of names and values",
+}
+_OF_SEVERAL_TYPES = ("reseed", "synchronous", "tls")
+
+
+def typed(name: str, value: t.Any, default: t.Any) -> t.Any:
+    """Return a variable's value as its default's type, as -e gives texts; null is the default. `ValueError` says what
+    is wrong with it.
+
+    >>> typed("slots", "no", True), typed("port", "5433", 5432), typed("hba_rules", None, [])
+    (False, 5433, [])
+    """
+    wanted = type(default)
+    if value is None or (value == "" and wanted in (list, dict)):
+        return default
+    if wanted not in _EXAMPLES or name in _OF_SEVERAL_TYPES:
+        return value
+    try:
+        if wanted is bool:
+            return boolean(value)
+        if wanted is int and not isinstance(value, (bool, float)):
+            return int(value)
+    except (TypeError, ValueError):
+        pass
+    if (wanted is list and isinstance(value, (list, tuple))) or (wanted is dict and isinstance(value, t.Mapping)):
+        return value
+    raise ValueError(f"{PREFIX}{name} is {as_text(value)!r}, and has to be {_EXAMPLES[wanted]}.")
+
+
 def _address_of(name: str, variable: t.Callable[[str, t.Any], t.Any]) -> str:
     address = variable(f"{PREFIX}address", "")
     if not address and variable("ansible_connection", "") == "local":
@@ -55,7 +90,12 @@ def place_from(name: str, variable: t.Callable[[str, t.Any], t.Any]) -> dict[str
     """Where the others find a host, and its cluster, from the few variables that say so."""
     filled = defaults()
     cluster, port = (variable(PREFIX + key, filled[PREFIX + key]) for key in ("cluster", "port"))
-    return {"name": name, "host": _address_of(name, variable), "port": int(port), "cluster": str(cluster)}
+    try:
+        port = typed("port", port, filled[f"{PREFIX}port"])
+    except ValueError:
+        # The gate tells.
+        port = filled[f"{PREFIX}port"]
+    return {"name": name, "host": _address_of(name, variable), "port": port, "cluster": str(cluster)}
 
 
 def node_from(
@@ -65,7 +105,14 @@ def node_from(
 
     No secret is in the result: it says only whether a password is there and fit to be written down.
     """
-    values = {key[len(PREFIX) :]: variable(key, default) for key, default in defaults().items()}
+    values, wrong = {}, []
+    for key, default in defaults().items():
+        option = key[len(PREFIX) :]
+        try:
+            values[option] = typed(option, variable(key, default), default)
+        except ValueError as error:
+            values[option] = default
+            wrong.append(str(error))
     password = variable(PASSWORD, None)
     return {
         "name": name,
@@ -73,30 +120,32 @@ def node_from(
         "groups": [role for role in ("primary", "standby") if name in groups.get(str(values[f"{role}_group"]), ())],
         "upstream": str(values["upstream"] or ""),
         "address": _address_of(name, variable),
-        "port": int(values["port"]),
+        "port": values["port"],
+        # What is said of variables that no value can be made of; they have their defaults here.
+        "wrong": wrong,
         "listen_addresses": str(values["listen_addresses"] or ""),
         "has_password": bool(password),
         "password_fits_file": not any(char in str(password or "") for char in "\r\n\0"),
         "replication_user": str(values["replication_user"]),
         "login_db": str(values["login_db"]),
         "on_role_change": str(values["on_role_change"]),
-        "manage_packages": bool(values["manage_packages"]),
-        "slots": bool(values["slots"]),
+        "manage_packages": values["manage_packages"],
+        "slots": values["slots"],
         "reseed": values["reseed"],
         "reseed_mode": str(values["reseed_mode"]),
         # What is null is not set.
-        "parameters": {key: value for key, value in (values["parameters"] or {}).items() if value is not None},
+        "parameters": {key: value for key, value in values["parameters"].items() if value is not None},
         "synchronous": values["synchronous"],
         # A secret in there stops the run, and is not to be told on the way.
         "connection_options": {
             str(key): "" if key in SECRET_OPTIONS else as_text(value)
-            for key, value in (values["connection_options"] or {}).items()
+            for key, value in values["connection_options"].items()
             if value is not None
         },
         "tls": tls_from(values["tls"], inventory_directory=str(variable("inventory_dir", "") or "")),
         "apply_delay": str(values["apply_delay"] or ""),
         "restore_command": str(values["restore_command"] or ""),
-        "hba_rules": list(values["hba_rules"] or []),
+        "hba_rules": list(values["hba_rules"]),
         "options": {key: values[key] if key == "port" else str(values[key]) for key in INSTANCE_VARIABLES},
         "status": None,
         # What the first look took for granted of it, and what it answered.

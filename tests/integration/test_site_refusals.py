@@ -110,6 +110,8 @@ WRONG_CLUSTERS = [
     wrong_cluster(
         "a rule in an address", stops("inventory-value"), "address2: pgtandem_address is '10.0.0.1/32 trust #'"
     ),
+    wrong_cluster("a text as a port", stops("inventory-value"), "typed2: pgtandem_port is 'nonsense', and has to be"),
+    wrong_cluster("a text as rules", stops("inventory-value"), "typed1: pgtandem_hba_rules is 'host all all', and has"),
     wrong_cluster("a group as a role", stops("inventory-value"), "role1: pgtandem_replication_user is '+staff'"),
     wrong_cluster(
         "a unit in a path", stops("host-instance"), r"path1: pgtandem_log_file is '/x\x0aExecStartPre=+/bin/sh'"
@@ -153,6 +155,7 @@ def wrong(make_site: MakeSite) -> Run:
     pair("level", {"parameters": {"wal_level": "minimal"}}, {})
     pair("hba", {"pgtandem_hba_rules": [{"database": "all", "user": "all", "method": "md5"}]}, {})
     pair("address", {}, {"pgtandem_address": "10.0.0.1/32 trust #"})
+    pair("typed", {"pgtandem_hba_rules": "host all all"}, {"pgtandem_port": "nonsense"})
     pair("role", *[{"pgtandem_replication_user": "+staff"}] * 2)
     pair("path", {"pgtandem_log_file": "/x\nExecStartPre=+/bin/sh"}, {})
     pair("option", {"pgtandem_connection_options": {"password": "secret"}}, {})

@@ -53,6 +53,7 @@ def node(name: str, group: str, status: dict[str, t.Any] | None = None, **more: 
         "upstream": "",
         "address": f"10.0.0.{name[-1]}",
         "port": 5432,
+        "wrong": [],
         "has_password": True,
         "password_fits_file": True,
         "replication_user": "replica",

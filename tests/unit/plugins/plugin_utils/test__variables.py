@@ -63,3 +63,37 @@ def test_groups_of_other_names() -> None:
 def test_types_from_text() -> None:
     node = made(pgtandem_port="5433", pgtandem_version=17, pgtandem_upstream=None, pgtandem_parameters=None)
     assert (node["port"], node["options"]["version"], node["upstream"], node["parameters"]) == (5433, "17", "", {})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("port", "nonsense", "pgtandem_port is 'nonsense', and has to be a whole number"),
+        ("port", True, "pgtandem_port is 'on'"),
+        ("hba_rules", "host all all all trust", "has to be a list"),
+        ("parameters", ["work_mem"], "has to be a dictionary"),
+        ("slots", "perhaps", "has to be true or false"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_told_and_not_taken(name: str, value: t.Any, words: str) -> None:
+    node = made(**{f"pgtandem_{name}": value})
+    (told,) = node["wrong"]
+    assert words in told
+    assert node[name] == defaults()[f"pgtandem_{name}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "taken"),
+    [
+        ("port", "5433", 5433),
+        ("slots", "no", False),
+        ("manage_packages", "false", False),
+        ("cluster", None, "main"),
+        ("hba_rules", None, []),
+        ("parameters", "", {}),
+        ("listen_addresses", "", ""),
+    ],
+)
+def test_a_value_from_the_command_line_or_null_is_what_it_means(name: str, value: t.Any, taken: t.Any) -> None:
+    node = made(**{f"pgtandem_{name}": value})
+    assert node[name] == taken and node["wrong"] == []
