@@ -73,7 +73,7 @@ def test_nothing_of_a_host_steers_the_controller(python: str, tmp_path: Path) ->
     for name, group in (("pg1", "primary"), ("pg2", "standby")):
         node = {
             "name": name, "cluster": "main", "groups": [group], "upstream": "", "address": f"192.0.2.{name[-1]}",
-            "port": 5432, "has_password": True, "password_fits_file": True, "replication_user": "replica",
+            "port": 5432, "wrong": [], "has_password": True, "password_fits_file": True, "replication_user": "replica",
             "on_role_change": "fail", "manage_packages": False, "slots": True, "reseed": False, "reseed_mode": "copy",
             "parameters": {}, "synchronous": None, "connection_options": {}, "tls": {}, "apply_delay": "",
             "restore_command": "", "hba_rules": [], "options": {"version": ""}, "unread_reason": payload, "samples": [],
