@@ -8,15 +8,15 @@ import time
 import typing as t
 
 from ansible.errors import AnsibleConnectionFailure
-from ansible_collections.pgtandem.replication.plugins.module_utils._bytes import (
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.amounts import (
     shown_bytes,
     shown_progress,
     shown_seconds,
 )
-from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import ForeignActionBase
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._terminal import show, warn
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls_arguments import tls_arguments
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.foreign import ForeignActionBase
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.terminal import show, warn
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.tls_arguments import tls_arguments
 
 #: Seconds that each short run of the module waits on the host: the first covers small copies without a word. To begin
 #: one takes half a second of a core there, which the copy would rather have.

@@ -8,10 +8,10 @@ import os
 import typing as t
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._benchmark_chart import bars, page, svg, table
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import ForeignActionBase
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._output import absolute_path, write_output
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._terminal import show
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.foreign import ForeignActionBase
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.output import absolute_path, write_output
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.terminal import show
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._report.benchmark_chart import bars, page, svg, table
 
 
 class ActionModule(ForeignActionBase):

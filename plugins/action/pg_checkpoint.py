@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import SecretsActionBase
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.foreign import SecretsActionBase
 
 
 class ActionModule(SecretsActionBase):

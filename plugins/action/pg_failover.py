@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Decide on the controller who takes over from a dead primary; all of the thinking is in plugin_utils/_failover.py."""
+"""Decide on the controller who takes over from a dead primary; the thinking is in _role_change/failover.py."""
 
 from __future__ import annotations
 
@@ -10,15 +10,23 @@ import typing as t
 
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._failover import Failover, Wish, takeovers
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import ForeignActionBase
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreseen import problems_after
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._gather import gather
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node, Problem
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._terminal import show, warn
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls_arguments import controller_problems
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import clusters_of, in_the_run, refusal
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import PASSWORD
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._cluster.nodes import Node, Problem
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.foreign import ForeignActionBase
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.inventory import gather
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.terminal import show, warn
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.tls_arguments import controller_problems
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.variables import PASSWORD
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._gate.settlement import (
+    clusters_of,
+    in_the_run,
+    refusal,
+)
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._role_change.failover import (
+    Failover,
+    Wish,
+    takeovers,
+)
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._role_change.foresight import problems_after
 
 
 class ActionModule(ForeignActionBase):

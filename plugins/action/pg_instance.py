@@ -8,9 +8,9 @@ import gc
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._arguments import instance_arguments
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import ForeignActionBase
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls_arguments import tls_arguments
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.foreign import ForeignActionBase
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.tls_arguments import tls_arguments
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._plan.arguments import instance_arguments
 
 
 class ActionModule(ForeignActionBase):

@@ -10,10 +10,12 @@ import typing as t
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.sealed import unseal
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._arguments import whole_arguments
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import SECRET_OPTIONS, ForeignActionBase
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._gather import members
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import (
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.foreign import (
+    SECRET_OPTIONS,
+    ForeignActionBase,
+)
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.inventory import members
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.variables import (
     INSTANCE_VARIABLES,
     LOGIN_VARIABLES,
     PREFIX,
@@ -21,6 +23,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables im
     node_from,
     place_from,
 )
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._plan.arguments import whole_arguments
 
 
 class ActionModule(ForeignActionBase):

@@ -10,20 +10,20 @@ import typing as t
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.results import clean_texts
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._findings import ERROR, Limits
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import ForeignActionBase
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._gather import gather
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._html import html_text
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._metrics import metrics_text
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._output import (
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.foreign import ForeignActionBase
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.html import html_text
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.inventory import gather
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.output import (
     PRIVATE,
     PUBLIC,
     absolute_path,
     write_output,
 )
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._report import document, findings_lines
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._terminal import show
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import in_the_run
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.terminal import show
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._gate.settlement import in_the_run
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._report.document import document, findings_lines
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._report.findings import ERROR, Limits
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._report.metrics import metrics_text
 
 _LIMITS = {"maximum_lag_bytes": int, "maximum_lag_seconds": float, "maximum_slot_bytes": int}
 _COLOURS = {"error": "red", "warning": "yellow"}

@@ -9,18 +9,18 @@ import typing as t
 
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import ForeignActionBase
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._gather import gather
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._switchover import (
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.foreign import ForeignActionBase
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.inventory import gather
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.terminal import show, warn
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.tls_arguments import controller_problems
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.variables import PASSWORD
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._role_change.switchover import (
     SWITCH,
     Limits,
     Switchover,
     check_problems,
     plan_switchover,
 )
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._terminal import show, warn
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls_arguments import controller_problems
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import PASSWORD
 
 
 class ActionModule(ForeignActionBase):

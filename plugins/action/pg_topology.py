@@ -9,24 +9,28 @@ import typing as t
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._assumption import assumed_plans, group_of
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import ForeignActionBase
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._gather import absent, cluster_of, gather
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._listening import unreached_problems
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import live_members
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Node
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._parameter_order import too_low
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import Asked
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._terminal import show, warn
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls_arguments import controller_problems
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import (
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._cluster.listening import unreached_problems
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._cluster.live import live_members
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._cluster.nodes import Node
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.foreign import ForeignActionBase
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.inventory import (
+    absent,
+    cluster_of,
+    gather,
+)
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.terminal import show, warn
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.tls_arguments import controller_problems
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.variables import PASSWORD
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._gate.settlement import (
     clusters_of,
     in_the_run,
     refusal,
     settle,
 )
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._tree import render
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import PASSWORD
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._plan.assumption import assumed_plans, group_of
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._plan.parameter_order import too_low
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._plan.rejoin import Asked
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._report.tree import render
 
 
 def _strategy_of(task: t.Any) -> str:

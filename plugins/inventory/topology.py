@@ -114,14 +114,14 @@ import typing as t
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible.vars.reserved import get_reserved_names
-from ansible_collections.pgtandem.replication.plugins.module_utils._database import Target, driver_name
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
-from ansible_collections.pgtandem.replication.plugins.module_utils._status import observe_from_afar
+from ansible_collections.pgtandem.replication.plugins.module_utils._status.observation import observe_from_afar
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.database import Target, driver_name
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.identities import is_address, is_host_name
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import foreign
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._live import live_members
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import with_positions
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import clusters_of
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._cluster.live import live_members
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._cluster.nodes import with_positions
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.foreign import foreign
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._gate.settlement import clusters_of
 
 GROUPS = ("primary", "standby", "standby_sync", "unreachable")
 DISCOVERED = "discovered"

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._layout import InstanceOptions
-from ansible_collections.pgtandem.replication.plugins.module_utils._server import Login
+from ansible_collections.pgtandem.replication.plugins.module_utils._host.server import Login
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.layout import InstanceOptions
 
 
 def instance_options() -> dict[str, t.Any]:

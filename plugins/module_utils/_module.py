@@ -16,9 +16,9 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._argspec impo
     instance_options,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
-from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host, look_at_host
-from ansible_collections.pgtandem.replication.plugins.module_utils._runner import ModuleRunner
+from ansible_collections.pgtandem.replication.plugins.module_utils._host.host import Host, look_at_host
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.files import Files
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.runner import ModuleRunner
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.ranges import range_problems
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.results import clean_result
 

@@ -136,13 +136,16 @@ cleared:
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import login_from, login_options
-from ansible_collections.pgtandem.replication.plugins.module_utils._benchmark import BenchmarkRequest, run_benchmark
+from ansible_collections.pgtandem.replication.plugins.module_utils._benchmark.benchmark import (
+    BenchmarkRequest,
+    run_benchmark,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
-from ansible_collections.pgtandem.replication.plugins.module_utils._pgbench import levels_from
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.pgbench import levels_from
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
-    from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+    from ansible_collections.pgtandem.replication.plugins.module_utils._host.host import Host
 
 
 def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:

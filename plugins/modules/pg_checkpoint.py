@@ -61,13 +61,13 @@ actions:
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import login_from, login_options
-from ansible_collections.pgtandem.replication.plugins.module_utils._checkpoint import ensure_checkpoint
+from ansible_collections.pgtandem.replication.plugins.module_utils._host.server import open_session
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
-from ansible_collections.pgtandem.replication.plugins.module_utils._server import open_session
+from ansible_collections.pgtandem.replication.plugins.module_utils._promotion.checkpoint import ensure_checkpoint
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
-    from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+    from ansible_collections.pgtandem.replication.plugins.module_utils._host.host import Host
 
 
 def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:

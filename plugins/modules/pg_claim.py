@@ -62,12 +62,15 @@ path:
 
 import typing as t
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._claim import Claim, make_claim
+from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory.promotion_claim import (
+    Claim,
+    make_claim,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
-    from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+    from ansible_collections.pgtandem.replication.plugins.module_utils._host.host import Host
 
 
 def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:

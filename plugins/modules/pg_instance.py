@@ -357,17 +357,20 @@ restart_needed:
 
 import typing as t
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._also import do_also
 from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import login_from
-from ansible_collections.pgtandem.replication.plugins.module_utils._instance import ensure_instance, stop_instance
-from ansible_collections.pgtandem.replication.plugins.module_utils._instance_options import own_options, request_from
+from ansible_collections.pgtandem.replication.plugins.module_utils._configuration.tls_files import look
+from ansible_collections.pgtandem.replication.plugins.module_utils._host.server import alone_with_cluster
+from ansible_collections.pgtandem.replication.plugins.module_utils._instance.instance import (
+    ensure_instance,
+    stop_instance,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._instance.options import own_options, request_from
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
-from ansible_collections.pgtandem.replication.plugins.module_utils._server import alone_with_cluster
-from ansible_collections.pgtandem.replication.plugins.module_utils._tls_files import look
+from ansible_collections.pgtandem.replication.plugins.module_utils._replication.extras import do_also
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
-    from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+    from ansible_collections.pgtandem.replication.plugins.module_utils._host.host import Host
 
 
 def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:

@@ -60,12 +60,12 @@ actions:
 
 import typing as t
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._leave import leave_from
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
+from ansible_collections.pgtandem.replication.plugins.module_utils._replication.departure import leave_from
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
-    from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+    from ansible_collections.pgtandem.replication.plugins.module_utils._host.host import Host
 
 
 def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:

@@ -97,12 +97,12 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import PLACE, instance_from, login_options
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
-from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host, look_at_facts
-from ansible_collections.pgtandem.replication.plugins.module_utils._look import look
+from ansible_collections.pgtandem.replication.plugins.module_utils._host.host import Host, look_at_facts
+from ansible_collections.pgtandem.replication.plugins.module_utils._instance.look import look
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
-from ansible_collections.pgtandem.replication.plugins.module_utils._runner import ModuleRunner
-from ansible_collections.pgtandem.replication.plugins.module_utils._status import status_without_instance
+from ansible_collections.pgtandem.replication.plugins.module_utils._status.observation import status_without_instance
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.files import Files
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.runner import ModuleRunner
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.sealed import seal
 
 

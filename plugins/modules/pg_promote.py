@@ -182,21 +182,21 @@ import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import login_options
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
-from ansible_collections.pgtandem.replication.plugins.module_utils._promote import (
-    promote_now,
-    promote_request_from,
-)
-from ansible_collections.pgtandem.replication.plugins.module_utils._waiter import (
+from ansible_collections.pgtandem.replication.plugins.module_utils._promotion.armed_promotion import (
     arm_standby,
     checked_token,
     collect,
     disarm,
     outcome,
 )
+from ansible_collections.pgtandem.replication.plugins.module_utils._promotion.promotion import (
+    promote_now,
+    promote_request_from,
+)
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
-    from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+    from ansible_collections.pgtandem.replication.plugins.module_utils._host.host import Host
 
 
 def _half_of_a_switchover(host: Host, module: AnsibleModule) -> dict[str, t.Any]:

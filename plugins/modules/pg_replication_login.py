@@ -82,7 +82,7 @@ lsn:
 """
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
-from ansible_collections.pgtandem.replication.plugins.module_utils._upstream_login import try_login
+from ansible_collections.pgtandem.replication.plugins.module_utils._replication.login_probe import try_login
 
 
 def main() -> None:

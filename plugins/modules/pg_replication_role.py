@@ -149,7 +149,7 @@ queries:
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import login_options
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
-from ansible_collections.pgtandem.replication.plugins.module_utils._role import manage_role
+from ansible_collections.pgtandem.replication.plugins.module_utils._replication.login_role import manage_role
 
 
 def main() -> None:

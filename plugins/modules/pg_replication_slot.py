@@ -96,7 +96,7 @@ queries:
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import login_options
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
-from ansible_collections.pgtandem.replication.plugins.module_utils._slot import manage_slots
+from ansible_collections.pgtandem.replication.plugins.module_utils._replication.slot import manage_slots
 
 
 def main() -> None:

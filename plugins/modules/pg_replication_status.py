@@ -1105,16 +1105,16 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._argspec impo
     login_options,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
-from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host, look_at_facts
+from ansible_collections.pgtandem.replication.plugins.module_utils._host.host import Host, look_at_facts
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
-from ansible_collections.pgtandem.replication.plugins.module_utils._runner import ModuleRunner
-from ansible_collections.pgtandem.replication.plugins.module_utils._status import status_without_instance
-from ansible_collections.pgtandem.replication.plugins.module_utils._status_report import (
+from ansible_collections.pgtandem.replication.plugins.module_utils._status.observation import status_without_instance
+from ansible_collections.pgtandem.replication.plugins.module_utils._status.report import (
     Request,
     report,
     report_without_instance,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.files import Files
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.runner import ModuleRunner
 
 
 def status_options() -> dict[str, t.Any]:

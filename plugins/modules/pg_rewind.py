@@ -158,15 +158,17 @@ system_identifier:
 
 import typing as t
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._connection_options import connection_option_problems
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
-from ansible_collections.pgtandem.replication.plugins.module_utils._rewind import STOP, RewindRequest, rewind
+from ansible_collections.pgtandem.replication.plugins.module_utils._rewind.rewind import STOP, RewindRequest, rewind
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.connection_options import (
+    connection_option_problems,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.parameter_value import as_text
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
-    from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+    from ansible_collections.pgtandem.replication.plugins.module_utils._host.host import Host
 
 
 def job(host: Host, module: AnsibleModule) -> dict[str, t.Any]:

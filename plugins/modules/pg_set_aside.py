@@ -63,12 +63,17 @@ actions:
 
 import typing as t
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._aside import keep, read_journal, remove, restore
+from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory.set_aside import (
+    keep,
+    read_journal,
+    remove,
+    restore,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._module import run_job
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
-    from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
+    from ansible_collections.pgtandem.replication.plugins.module_utils._host.host import Host
 
 _JOBS = {"absent": remove, "kept": keep, "restored": restore}
 

@@ -17,8 +17,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import parse_lsn
-from ansible_collections.pgtandem.replication.plugins.module_utils._wal_record import (
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.lsn import parse_lsn
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.wal_record import (
     pages_for,
     record_before,
     segment_name,

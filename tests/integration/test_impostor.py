@@ -14,14 +14,18 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.pgtandem.replication.plugins.module_utils._backup_command import (
+from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError
+from ansible_collections.pgtandem.replication.plugins.module_utils._rewind.rewind import RewindRequest, rewind_command
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.database import (
+    Target,
+    connect,
+    identify_system,
+)
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.backup_command import (
     BaseBackupRequest,
     backup_command,
 )
-from ansible_collections.pgtandem.replication.plugins.module_utils._database import Target, connect, identify_system
-from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError
-from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import parse_conninfo
-from ansible_collections.pgtandem.replication.plugins.module_utils._rewind import RewindRequest, rewind_command
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.quoting import parse_conninfo
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import parse_program_version
 from conftest import SERVERS, MakeFolder
 from site_runs import PASSWORD, Site, wait_until

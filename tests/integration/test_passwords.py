@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from ansible_collections.pgtandem.replication.plugins.module_utils._scram import password_fits, verifier_kind
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.scram import password_fits, verifier_kind
 from conftest import SERVERS, MakeCluster
 
 #: Each letter is one that saslprep treats in its own way, or one of ASCII.

@@ -10,7 +10,7 @@ import subprocess
 import typing as t
 
 import pytest
-from ansible_collections.pgtandem.replication.plugins.module_utils._database import Target, read_history
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.database import Target, read_history
 from conftest import BIN_DIRECTORIES, MakeFolder, MakeSite
 from site_runs import PASSWORD, Run, Site, wait_until
 

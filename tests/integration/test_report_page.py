@@ -14,9 +14,9 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._findings import Limits
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._html import html_text
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._report import document
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.html import html_text
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._report.document import document
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._report.findings import Limits
 from browser import PROGRAM, Browser
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit" / "plugins" / "plugin_utils"))

@@ -11,8 +11,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.pgtandem.replication.plugins.module_utils._database import Target, identify_system
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import DatabaseError
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.database import Target, identify_system
 from conftest import BIN_DIRECTORIES, SERVERS, Cluster, MakeCluster, MakeFolder, Task, run_module, run_tasks
 
 MODULE = "pg_replication_role"

@@ -12,7 +12,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.pgtandem.replication.plugins.module_utils._conf import (
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.conf import (
     Reading,
     last_values,
     parse_file,

@@ -17,7 +17,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._certificates import (
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._tls.certificates import (
     Certificate,
     Pair,
     issue,

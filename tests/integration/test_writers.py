@@ -12,15 +12,15 @@ from pathlib import Path
 import psycopg2
 import psycopg2.extensions
 import pytest
-from ansible_collections.pgtandem.replication.plugins.module_utils._conf import render_settings
-from ansible_collections.pgtandem.replication.plugins.module_utils._hba import (
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.conf import render_settings
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.hba import (
     IdentRule,
     peer_address,
     render_ident,
     render_rule,
     rule_from,
 )
-from ansible_collections.pgtandem.replication.plugins.module_utils._quoting import format_conninfo, passfile_line
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.quoting import format_conninfo, passfile_line
 from conftest import SERVERS, Cluster, MakeCluster
 
 VALUES = [

@@ -135,14 +135,14 @@ def status_variables() -> set[str]:
 
 
 def metric_names() -> set[str]:
-    metrics = importlib.import_module(f"{PLUGINS}.plugin_utils._metrics")
+    metrics = importlib.import_module(f"{PLUGINS}.plugin_utils._report.metrics")
     return {f"pgtandem_{name}" for name in metrics._FAMILIES}
 
 
 def finding_names() -> set[str]:
-    files = (ROOT / "plugins/plugin_utils").glob("_*.py")
+    files = sorted((ROOT / "plugins/plugin_utils").rglob("*.py"))
     # Reasons of a playbook of their own are on its page.
-    text = "".join(text_of(path) for path in files if path.stem not in ("_rejoin", "_failover", "_removal"))
+    text = "".join(text_of(path) for path in files if path.stem not in ("rejoin", "failover", "removal"))
     found = set(re.findall(r'Problem\(\s*"([a-z-]+)"', text))
     found |= set(re.findall(r'"([a-z-]+)",\s*(?:ERROR|WARNING)\b', text))
     found |= set(re.findall(r'yield \(\s*"([a-z-]+)"', text))
@@ -376,20 +376,21 @@ def test_a_page_fits_the_house(page: Path) -> None:
     assert long == []
 
 
-# --- The architecture names every file ---
+# --- The architecture names every package, and no file that is not there ---
 
 
-def test_the_architecture_names_every_private_file() -> None:
-    text = text_of(ROOT / "docs/architecture.md")
-    files = [path for room in ("module_utils", "plugin_utils") for path in (ROOT / "plugins" / room).glob("_*.py")]
-    named = {code.removesuffix(".py") for code in code_in(text)}
-    assert sorted(shown(path) for path in files if path.stem not in named and path.stem != "__init__") == []
-    known = {path.stem for path in files}
-    assert sorted(name for name in named if re.match(r"_[a-z_]+$", name) and name not in known) == []
+def test_the_architecture_names_every_package() -> None:
+    rooms = [ROOT / "plugins/module_utils", ROOT / "plugins/plugin_utils"]
+    packages = {path.name for room in rooms for path in room.glob("_*") if path.is_dir()} - {"__pycache__"}
+    files = {path.with_suffix("") for room in rooms for path in room.rglob("*.py")}
+    named = {code.removesuffix(".py") for code in code_in(text_of(ROOT / "docs/architecture.md"))}
+    assert sorted(packages - named) == []
+    known = packages | {file.name for file in files} | {f"{file.parent.name}/{file.name}" for file in files}
+    assert sorted(name for name in named if re.fullmatch(r"_[a-z_]+(/[a-z_]+)?", name) and name not in known) == []
 
 
 def test_the_data_directory_page_names_every_state() -> None:
-    states = importlib.import_module(f"{PLUGINS}.module_utils._data_directory").DirectoryState
+    states = importlib.import_module(f"{PLUGINS}.module_utils._values.data_directory").DirectoryState
     page = ROOT / "docs/data-directory.md"
     assert [row[0].strip("`") for row in rows(page, "States")] == [state.value for state in states]
 
@@ -410,7 +411,7 @@ def test_every_secret_option_is_kept_from_callback_plugins() -> None:
         secret |= found
     shared = set(pattern.findall(text_of(ROOT / "plugins/module_utils/_argspec.py")))
     assert shared == set().union(*groups.values())
-    assert secret == importlib.import_module(f"{PLUGINS}.plugin_utils._foreign").SECRET_OPTIONS
+    assert secret == importlib.import_module(f"{PLUGINS}.plugin_utils._controller.foreign").SECRET_OPTIONS
 
 
 # --- Action plugins are documented by a module of the same name ---
@@ -430,7 +431,7 @@ def test_an_action_plugin_is_documented(name: str) -> None:
 
 
 def test_a_node_is_documented_with_all_its_keys() -> None:
-    variables = importlib.import_module(f"{PLUGINS}.plugin_utils._variables")
+    variables = importlib.import_module(f"{PLUGINS}.plugin_utils._controller.variables")
     node = variables.node_from("pg1", lambda _key, default: default, {})
     returned = yaml.safe_load(importlib.import_module(f"{PLUGINS}.modules.pg_node").RETURN)
     assert set(returned) - {"expected"} == set(node)
@@ -440,7 +441,7 @@ def test_a_node_is_documented_with_all_its_keys() -> None:
 
 
 def test_every_line_that_has_a_remedy_is_in_the_page_about_trouble() -> None:
-    log_lines = importlib.import_module(f"{PLUGINS}.module_utils._log_lines")
+    log_lines = importlib.import_module(f"{PLUGINS}.module_utils._values.log_causes")
     quoted = [code_in(row[0])[0] for row in rows(ROOT / "docs/troubleshooting.md", "The server's own lines")]
     unknown = [line for line in quoted if log_lines.remedy_for(line) is None]
     assert unknown == [], "a line that the code does not know, or knows by other words"

@@ -14,19 +14,19 @@ ROOT = Path(__file__).resolve().parents[2]
 GATE = [
     ROOT / "plugins/plugin_utils" / f"{name}.py"
     for name in (
-        "_inventory_checks",
-        "_host_checks",
-        "_cluster_checks",
-        "_listening",
-        "_roles",
-        "_tls_arguments",
-        "_topology",
+        "_gate/inventory_checks",
+        "_gate/host_checks",
+        "_gate/cluster_checks",
+        "_cluster/listening",
+        "_gate/primary",
+        "_controller/tls_arguments",
+        "_gate/settlement",
     )
 ]
 #: Reasons that only a change of roles, or of parameters in order, has.
 CHANGES = [
     ROOT / "plugins/plugin_utils" / f"{name}.py"
-    for name in ("_failover", "_rejoin", "_removal", "_parameter_order", "_synchronous")
+    for name in ("_role_change/failover", "_plan/rejoin", "_plan/removal", "_plan/parameter_order", "_plan/synchronous")
 ]
 #: Where tests with real servers are.
 REAL = [path for folder in ("tests/integration", "molecule/*/tests") for path in ROOT.glob(f"{folder}/test_*.py")]

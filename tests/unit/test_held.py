@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import settle
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import node_from
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.variables import node_from
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._gate.settlement import settle
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = sorted((ROOT / "plugins").rglob("*.py"))

@@ -17,11 +17,11 @@ import typing as t
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._inventory_checks import (
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.variables import node_from
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._gate.inventory_checks import (
     inventory_problems,
     problems_between,
 )
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import node_from
 from test_collection import COLLECTION, MODULES, module_arguments, tasks_in, without_templates
 from test_documentation import OPTIONS, PAGES, PATRONI_OPTIONS, ROOT, YAML_BLOCKS, Fence, Loader, fences, shown, text_of
 

@@ -32,16 +32,16 @@ _MODULES = {"os", "shutil", "tempfile", "pathlib", "glob", "io"}
 EXCEPTIONS = {
     "module_utils/_system/files.py": "the way itself",
     "module_utils/_system/folders.py": "the way itself, by descriptors",
-    "module_utils/_backup_job.py": "a program that runs as the account, so that the kernel decides",
-    "module_utils/_processes.py": "the process table, which the kernel writes; else as the account",
+    "module_utils/_data_directory/copy_program.py": "a program that runs as the account, so that the kernel decides",
+    "module_utils/_system/processes.py": "the process table, which the kernel writes; else as the account",
     "module_utils/_system/network.py:_text_of": "/proc/net, which the kernel writes",
-    "module_utils/_rewind_obstacles.py": "looks at the data directory as the account, and writes nothing",
-    "module_utils/_restart_checks.py:_meminfo": "/proc/meminfo, which the kernel writes",
-    "module_utils/_server_settings.py:_path_of": "the process table, as the account",
-    "module_utils/_waiter.py:_become_waiter": "its own descriptors and /dev/null",
-    "module_utils/_host.py:look_at_facts": "/run/systemd/system, which is root's",
-    "module_utils/_job.py:unit_name": "looks for systemd-run along root's own PATH",
-    "module_utils/_server_log.py:_journalctl": "looks for journalctl along root's own PATH",
+    "module_utils/_rewind/obstacles.py": "looks at the data directory as the account, and writes nothing",
+    "module_utils/_configuration/restart_checks.py:_meminfo": "/proc/meminfo, which the kernel writes",
+    "module_utils/_host/server_settings.py:_path_of": "the process table, as the account",
+    "module_utils/_promotion/armed_promotion.py:_become_waiter": "its own descriptors and /dev/null",
+    "module_utils/_host/host.py:look_at_facts": "/run/systemd/system, which is root's",
+    "module_utils/_basebackup/copy_process.py:unit_name": "looks for systemd-run along root's own PATH",
+    "module_utils/_host/log_files.py:_journalctl": "looks for journalctl along root's own PATH",
 }
 
 

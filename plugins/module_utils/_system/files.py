@@ -20,7 +20,6 @@ import stat
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
-from ansible_collections.pgtandem.replication.plugins.module_utils._runner import account
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.folders import (
     FileRefused,
     closing,
@@ -37,6 +36,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._system.ident
     acting_as,
     identity_of,
 )
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.runner import account
 
 #: The longest configuration file that is read; to go through one of 10 MB takes a quarter of a minute.
 LIMIT = 4 * 1024 * 1024

@@ -16,7 +16,7 @@ import functools
 import os
 import typing as t
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._runner import account
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.runner import account
 
 
 class Identity(t.NamedTuple):

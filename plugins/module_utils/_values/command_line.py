@@ -12,7 +12,7 @@ import re
 import shlex
 import typing as t
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._conf import last_values, parse_lines
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.conf import last_values, parse_lines
 
 #: Options of the server that set a parameter.
 _SHORT = {

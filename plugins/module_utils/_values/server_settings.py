@@ -15,7 +15,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._conf import Reading, Setting, last_values
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.conf import Reading, Setting, last_values
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import RECOVERY_TARGETS, TRIGGER_FILES
 
 #: Where an assignment stands.

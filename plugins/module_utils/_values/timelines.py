@@ -15,7 +15,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import parse_lsn
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.lsn import parse_lsn
 
 #: What a control file says of a server that had the time to say how far its WAL goes.
 CLEAN = ("shut down", "shut down in recovery")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import parse_lsn
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.lsn import parse_lsn
 
 Row = t.Mapping[str, t.Any]
 

@@ -10,10 +10,14 @@ import pwd
 import typing as t
 from pathlib import Path
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._files import Files
-from ansible_collections.pgtandem.replication.plugins.module_utils._host import Host
-from ansible_collections.pgtandem.replication.plugins.module_utils._layout import HostFacts, InstanceOptions, resolve
-from ansible_collections.pgtandem.replication.plugins.module_utils._runner import Completed, Runner
+from ansible_collections.pgtandem.replication.plugins.module_utils._host.host import Host
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.files import Files
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.runner import Completed, Runner
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.layout import (
+    HostFacts,
+    InstanceOptions,
+    resolve,
+)
 
 
 class NoRunner(Runner):

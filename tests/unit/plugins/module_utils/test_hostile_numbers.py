@@ -13,15 +13,15 @@ import time
 import typing as t
 
 import pytest
-from ansible_collections.pgtandem.replication.plugins.module_utils._database import _identity_of
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
-from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import milliseconds, whole_number
-from ansible_collections.pgtandem.replication.plugins.module_utils._processes import parse_postmaster_pid
-from ansible_collections.pgtandem.replication.plugins.module_utils._scram import password_fits
-from ansible_collections.pgtandem.replication.plugins.module_utils._standby_names import parse_names
-from ansible_collections.pgtandem.replication.plugins.module_utils._status import parse_history, upstream_of
+from ansible_collections.pgtandem.replication.plugins.module_utils._status.observation import parse_history, upstream_of
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.database import _identity_of
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.processes import parse_postmaster_pid
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.parameters import milliseconds, whole_number
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.scram import password_fits
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.standby_names import parse_names
 from ansible_collections.pgtandem.replication.plugins.module_utils._versions import parse_program_version
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._findings import _number
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._report.findings import _number
 
 KEY = "A" * 43 + "="
 

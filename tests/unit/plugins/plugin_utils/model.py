@@ -16,7 +16,7 @@ import itertools
 import pickle
 import typing as t
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import format_lsn
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.lsn import format_lsn
 from nodes import Node, empty, history, host, receiver, seen, sender
 
 #: Of a record, in bytes.

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._status import empty_status
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._variables import node_from
+from ansible_collections.pgtandem.replication.plugins.module_utils._status.observation import empty_status
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.variables import node_from
 
 SYSTEM = "7711038405245197515"
 Node = t.Dict[str, t.Any]

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._findings import Limits
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreign import foreign
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._gather import gather
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._html import html_text
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._metrics import metrics_text
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._report import document, findings_lines
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._terminal import one_line
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import settle
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.foreign import foreign
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.html import html_text
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.inventory import gather
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.terminal import one_line
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._gate.settlement import settle
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._report.document import document, findings_lines
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._report.findings import Limits
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._report.metrics import metrics_text
 from nodes import host
 
 STATUS = json.loads((Path(__file__).parents[1] / "fixtures/status.json").read_text(encoding="utf-8"))

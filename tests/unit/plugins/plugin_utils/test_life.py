@@ -16,17 +16,22 @@ import pickle
 import typing as t
 
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._failover import Failover, Takeovers, Wish, takeovers
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._foreseen import problems_after
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._nodes import Problem
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._rejoin import Asked
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._switchover import (
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._cluster.nodes import Problem
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._gate.settlement import clusters_of, settle
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._plan.rejoin import Asked
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._role_change.failover import (
+    Failover,
+    Takeovers,
+    Wish,
+    takeovers,
+)
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._role_change.foresight import problems_after
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._role_change.switchover import (
     COMPLETE,
     SWITCH,
     Limits,
     plan_switchover,
 )
-from ansible_collections.pgtandem.replication.plugins.plugin_utils._topology import clusters_of, settle
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule

@@ -18,7 +18,6 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.pgtandem.replication.plugins.module_utils._runner import ModuleRunner
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.files import Files, RootFiles
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.folders import FileRefused
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.identity import (
@@ -26,6 +25,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._system.ident
     acting_as,
     identity_of,
 )
+from ansible_collections.pgtandem.replication.plugins.module_utils._system.runner import ModuleRunner
 
 ACCOUNT = "nobody"
 SECRET = "root's own words"

@@ -10,14 +10,14 @@ import json
 import typing as t
 
 import pytest
-from ansible_collections.pgtandem.replication.plugins.module_utils._aside import JOURNAL_FILE
-from ansible_collections.pgtandem.replication.plugins.module_utils._claim import CLAIM_FILE
-from ansible_collections.pgtandem.replication.plugins.module_utils._incoming import MARKER_FILE
-from ansible_collections.pgtandem.replication.plugins.module_utils._job import PROGRESS_FILE
-from ansible_collections.pgtandem.replication.plugins.module_utils._server import REWIND_STATE_FILE
+from ansible_collections.pgtandem.replication.plugins.module_utils._basebackup.copy_process import PROGRESS_FILE
+from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory.promotion_claim import CLAIM_FILE
+from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory.set_aside import JOURNAL_FILE
+from ansible_collections.pgtandem.replication.plugins.module_utils._data_directory.staging import MARKER_FILE
+from ansible_collections.pgtandem.replication.plugins.module_utils._host.server import REWIND_STATE_FILE
+from ansible_collections.pgtandem.replication.plugins.module_utils._promotion.armed_promotion import NOTE_FILE
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.folders import FileRefused
 from ansible_collections.pgtandem.replication.plugins.module_utils._system.state_file import StateFile
-from ansible_collections.pgtandem.replication.plugins.module_utils._waiter import NOTE_FILE
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -11,8 +11,8 @@ import typing as t
 import pytest
 import yaml
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
-from ansible_collections.pgtandem.replication.plugins.module_utils._parameters import normalise
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.parameter_value import parameter_texts
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.parameters import normalise
 
 
 @pytest.mark.parametrize(

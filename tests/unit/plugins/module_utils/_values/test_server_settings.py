@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.pgtandem.replication.plugins.module_utils._conf import Reading, parse_file
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.conf import Reading, parse_file
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.server_settings import (
     ServerSettings,
     program_of,

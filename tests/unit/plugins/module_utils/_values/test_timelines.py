@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.pgtandem.replication.plugins.module_utils._lsn import format_lsn
+from ansible_collections.pgtandem.replication.plugins.module_utils._values.lsn import format_lsn
 from ansible_collections.pgtandem.replication.plugins.module_utils._values.timelines import History, divergence
 from hypothesis import given
 from hypothesis import strategies as st
