@@ -25,6 +25,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._role_change.
     Failover,
     Wish,
     takeovers,
+    who_reached,
 )
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._role_change.foresight import problems_after
 
@@ -52,7 +53,9 @@ class ActionModule(ForeignActionBase):
             Wish(
                 target=str(arguments.get("target") or ""),
                 will_fence=boolean(arguments.get("will_fence") or False),
-                answering=frozenset(str(name) for name in arguments.get("answering") or []),
+                answering=frozenset(str(name) for name in arguments.get("answering") or []).union(
+                    *(who_reached(members) for members in clusters.values())
+                ),
                 accept_loss=boolean(arguments.get("accept_loss") or False),
             ),
             fenced=fenced,

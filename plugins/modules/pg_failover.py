@@ -25,7 +25,7 @@ options:
     type: str
     default: ""
   answering:
-    description: Hosts from which the old primary's port could be reached.
+    description: Hosts from which the old primary's port could be reached since they were read.
     type: list
     elements: str
     default: []

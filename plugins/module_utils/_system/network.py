@@ -83,29 +83,32 @@ class Place(t.NamedTuple):
 
 
 def unreached(places: t.Sequence[Place], seconds: float = REACH_SECONDS) -> list[dict[str, t.Any]]:
-    """Those of the places that no TCP connection can be made to from here, and why; all of them are tried at once."""
-    found: list[dict[str, t.Any]] = []
+    """Those of the places that no TCP connection can be made to from here, and why.
+
+    All of them are tried at once, at each address that a name has.
+    """
+    reasons: dict[Place, str] = {}
+    reached: set[Place] = set()
     waiting: dict[socket.socket, Place] = {}
-
-    def failed(place: Place, reason: str) -> None:
-        found.append({"name": place.name, "host": place.host, "port": place.port, "reason": reason})
-
     for place in places:
         try:
-            family, kind, protocol, _name, address = socket.getaddrinfo(
-                place.host, place.port, type=socket.SOCK_STREAM
-            )[0]
-            trying = socket.socket(family, kind, protocol)
+            found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
         except OSError as error:
-            failed(place, error.strerror or str(error))
+            reasons[place] = error.strerror or str(error)
             continue
-        trying.setblocking(False)
-        status = trying.connect_ex(address)
-        if status in (0, errno.EINPROGRESS):
-            waiting[trying] = place
-        else:
-            trying.close()
-            failed(place, os.strerror(status))
+        for family, kind, protocol, _name, address in found:
+            try:
+                trying = socket.socket(family, kind, protocol)
+            except OSError as error:
+                reasons[place] = error.strerror or str(error)
+                continue
+            trying.setblocking(False)
+            status = trying.connect_ex(address)
+            if status in (0, errno.EINPROGRESS):
+                waiting[trying] = place
+            else:
+                trying.close()
+                reasons[place] = os.strerror(status)
     deadline = time.monotonic() + seconds
     while waiting:
         _readable, ready, _broken = select.select([], list(waiting), [], max(0.0, deadline - time.monotonic()))
@@ -114,5 +117,10 @@ def unreached(places: t.Sequence[Place], seconds: float = REACH_SECONDS) -> list
             status = trying.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if ready else errno.ETIMEDOUT
             trying.close()
             if status:
-                failed(place, os.strerror(status))
-    return sorted(found, key=lambda one: str(one["name"]))
+                reasons[place] = os.strerror(status)
+            else:
+                reached.add(place)
+    return [
+        {"name": place.name, "host": place.host, "port": place.port, "reason": reasons[place]}
+        for place in sorted(set(places) - reached)
+    ]

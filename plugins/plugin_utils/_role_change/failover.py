@@ -311,6 +311,19 @@ def _noted_for_another(nodes: t.Sequence[Node], choice: Node) -> list[Problem]:
     ]
 
 
+def who_reached(nodes: t.Sequence[Node]) -> set[str]:
+    """The hosts from which the server of the old primary was reached when they were read, where they tried."""
+    old = old_primary(nodes)
+    if old is None:
+        return set()
+    tried = {
+        node["name"]: node["status"]["unreached"]
+        for node in nodes
+        if node is not old and node["status"] and node["status"]["unreached"] is not None
+    }
+    return {name for name, failed in tried.items() if all(place["name"] != old["name"] for place in failed)}
+
+
 def _signs_of_life(old: Node, wish: Wish) -> list[Problem]:
     """The host may be out of the controller's sight and alive for others."""
     if not wish.answering or wish.will_fence:

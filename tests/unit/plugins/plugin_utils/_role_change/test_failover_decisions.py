@@ -14,6 +14,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._role_change.
     Wish,
     takeover,
     takeovers,
+    who_reached,
 )
 from nodes import Node, empty, history, host, receiver, seen
 
@@ -224,3 +225,15 @@ def test_a_primary_of_before_is_not_the_one_that_is_out_of_sight() -> None:
     assert isinstance(answer, Failover) and answer.old is nodes[1]
     # It comes back with this run.
     assert answer.as_result()["returning"] == ["pg1"]
+
+
+def test_who_reached_the_old_primary_is_known_from_what_was_read() -> None:
+    row = {"name": "pg1", "host": "10.0.0.1", "port": 5432, "reason": "Connection timed out"}
+    nodes = [
+        dead(),
+        standby("pg2", unreached=[row]),
+        standby("pg3", unreached=[{**row, "name": "pg2"}]),
+        standby("pg4"),
+    ]
+    assert who_reached(nodes) == {"pg3"}
+    assert who_reached([standby("pg2", unreached=[])]) == set()
