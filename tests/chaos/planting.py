@@ -62,7 +62,8 @@ def situations() -> dict[str, dict[str, t.Any]]:
         said = yaml.safe_load(path.read_text(encoding="utf-8"))
         shells = json.dumps([planting["shell"] for planting in said["plant"]])
         down = any(step.get("after", {}).get("down") for step in said["run"])
-        if said.get("pair", "usual") == "usual" and not down and not any(word in shells for word in NOT_PLANTED):
+        whole = said["plant"] and said.get("pair", "usual") == "usual" and "others" not in said and not down
+        if whole and not any(word in shells for word in NOT_PLANTED):
             found[path.stem] = said
     return found
 

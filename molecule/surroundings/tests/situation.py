@@ -54,8 +54,10 @@ def hostvars() -> dict[str, dict[str, t.Any]]:
 class Pair:
     """A primary, pg1, and its standbys, brought back to a good state before each situation."""
 
-    def __init__(self, kind: str, hosts: int) -> None:
+    def __init__(self, kind: str, hosts: int, others: t.Mapping[str, t.Mapping[str, t.Any]]) -> None:
         self.kind, self.hosts = kind, [f"pg{number}" for number in range(1, hosts + 1)]
+        #: Hosts of the inventory that are not in the lab, by their groups, with their variables.
+        self.others = others
         own = hostvars()["pg1"]
         layout = own.get("pgtandem_layout", "debian")
         folder = f"/usr/lib/postgresql/{MAJOR}/bin" if layout == "debian" else own["pgtandem_bin_directory"]
@@ -103,9 +105,13 @@ class Pair:
 
     def play(self, name: str, *words: str) -> Said:
         """Run a playbook of the collection on the hosts of this situation."""
-        groups = {"tried_primary": self.hosts[:1], "tried_standby": self.hosts[1:]}
+        groups = {"primary": self.hosts[:1], "standby": self.hosts[1:]}
+        inventory = {
+            f"tried_{group}": {"hosts": {**dict.fromkeys(names, {}), **self.others.get(group, {})}}
+            for group, names in groups.items()
+        }
         path = Path(os.environ["PGTANDEM_LAB_DIRECTORY"]) / "tried.json"
-        path.write_text(json.dumps({group: {"hosts": dict.fromkeys(names, {})} for group, names in groups.items()}))
+        path.write_text(json.dumps(inventory))
         named = {"pgtandem_primary_group": "tried_primary", "pgtandem_standby_group": "tried_standby"}
         return playbook(name, f"--inventory={path}", "-e", json.dumps({**named, **self.variables}), *words)
 
@@ -241,11 +247,12 @@ class Situation:
 
     def __init__(self, path: Path) -> None:
         said = yaml.safe_load(path.read_text(encoding="utf-8"))
-        known = {"about", "case", "clear", "hosts", "layouts", "majors", "pair", "plant", "reports", "run"}
+        known = {"about", "case", "clear", "hosts", "layouts", "majors", "others", "pair", "plant", "reports", "run"}
         assert set(said) <= known and {"about", "case", "plant", "run"} <= set(said), f"{path.name}: {sorted(said)}"
         self.name = path.stem
         self.hosts: int = said.get("hosts", 2)
         self.pair: str = said.get("pair", "usual")
+        self.others: dict[str, dict[str, t.Any]] = said.get("others", {})
         self.majors = [str(major) for major in said.get("majors", [])]
         self.layouts: list[str] = said.get("layouts", [])
         self.planted: list[dict[str, str]] = said["plant"]
@@ -259,7 +266,7 @@ class Situation:
         """Skip it on another major or layout than it is about."""
         if self.majors and MAJOR not in self.majors:
             pytest.skip(f"it is about PostgreSQL {', '.join(self.majors)}")
-        layout = Pair(self.pair, self.hosts).layout
+        layout = Pair(self.pair, self.hosts, self.others).layout
         if self.layouts and layout not in self.layouts:
             pytest.skip(f"it is about the layout {', '.join(self.layouts)}")
 

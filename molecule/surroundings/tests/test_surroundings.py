@@ -15,7 +15,7 @@ from situation import SITUATIONS, Pair, Situation
 @pytest.mark.parametrize("situation", SITUATIONS, ids=lambda situation: situation.name)
 def test_situation(situation: Situation) -> None:
     situation.skip_unless_it_applies()
-    pair = Pair(situation.pair, situation.hosts)
+    pair = Pair(situation.pair, situation.hosts, situation.others)
     pair.restore()
     try:
         situation.plant(pair)
