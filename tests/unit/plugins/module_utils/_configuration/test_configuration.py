@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.pgtandem.replication.plugins.module_utils._configuration import configuration as configuration
+from ansible_collections.pgtandem.replication.plugins.module_utils._configuration import configuration
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host.host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._host.service import unit_text
