@@ -22,7 +22,9 @@ all:
 """
 
 
-@pytest.mark.parametrize("task", ["See whether anything is missing", "Install PostgreSQL"])
+@pytest.mark.parametrize(
+    "task", ["Install PostgreSQL where it is missing", "Raise parameters on the standbys before their primaries"]
+)
 def test_a_run_that_begins_in_the_middle(tmp_path: Path, task: str) -> None:
     (tmp_path / "hosts.yml").write_text(INVENTORY % sys.executable, encoding="utf-8")
     program = Path(sys.executable).with_name("ansible-playbook")
