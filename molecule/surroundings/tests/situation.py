@@ -104,10 +104,13 @@ class Pair:
         return on(host, head + script, check=check)
 
     def play(self, name: str, *words: str) -> Said:
-        """Run a playbook of the collection on the hosts of this situation."""
+        """Run a playbook of the collection on the hosts of this situation, and on the others that it names."""
+        return self._play(self.others, name, *words)
+
+    def _play(self, others: t.Mapping[str, t.Mapping[str, t.Any]], name: str, *words: str) -> Said:
         groups = {"primary": self.hosts[:1], "standby": self.hosts[1:]}
         inventory = {
-            f"tried_{group}": {"hosts": {**dict.fromkeys(names, {}), **self.others.get(group, {})}}
+            f"tried_{group}": {"hosts": {**dict.fromkeys(names, {}), **others.get(group, {})}}
             for group, names in groups.items()
         }
         path = Path(os.environ["PGTANDEM_LAB_DIRECTORY"]) / "tried.json"
@@ -151,7 +154,7 @@ class Pair:
         for host in self.hosts:
             self._stop(host)
             self.on(host, f"rm -rf {' '.join(self._contents())}; systemctl daemon-reload")
-        said = self.play("site")
+        said = self._play({}, "site")
         assert said.returncode == 0, said.output
         for host in reversed(self.hosts):
             self._stop(host)
