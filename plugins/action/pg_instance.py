@@ -10,6 +10,7 @@ import typing as t
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.foreign import ForeignActionBase
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.tls_arguments import tls_arguments
+from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.variables import reader
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._plan.arguments import instance_arguments
 
 
@@ -47,8 +48,6 @@ class ActionModule(ForeignActionBase):
         self, plan: t.Mapping[str, t.Any], arguments: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]
     ) -> dict[str, t.Any]:
         """Add what the plan and the host's variables say; what the task says counts more."""
-        planned = instance_arguments(
-            plan, lambda name, default: self._templar.template(task_vars[name]) if name in task_vars else default
-        )
+        planned = instance_arguments(plan, reader(task_vars, self._templar.template))
         parameters = {**planned["parameters"], **(arguments.get("parameters") or {})}
         return {**planned, **arguments, "parameters": parameters}

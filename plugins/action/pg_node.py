@@ -22,6 +22,7 @@ from ansible_collections.pgtandem.replication.plugins.plugin_utils._controller.v
     defaults,
     node_from,
     place_from,
+    reader,
 )
 from ansible_collections.pgtandem.replication.plugins.plugin_utils._plan.arguments import whole_arguments
 
@@ -109,9 +110,8 @@ class ActionModule(ForeignActionBase):
         answer = self._execute_module(
             module_name="pgtandem.replication.pg_look",
             module_args={
-                **{name: value for name, value in place.items() if name != "parameters"},
+                **place,
                 **secrets,
-                "judge": place.get("parameters"),
                 "wanted": wanted,
                 "followers": assumed["followers"] if assumed["role"] == "primary" else None,
                 "reach": assumed["reach"],
@@ -133,22 +133,14 @@ class ActionModule(ForeignActionBase):
 
     def _reader(self, name: str, task_vars: dict[str, t.Any]) -> t.Callable[[str, t.Any], t.Any]:
         """How a host's variables are read: those of this task's own host with what the roles' callers gave them."""
-        own = name == task_vars["inventory_hostname"]
-        variables = task_vars if own else task_vars["hostvars"][name]
-        given: dict[str, t.Any] = {}
-        templar = self._templar
-        if not own:
-            # What a play or a role's caller says is nobody's variable in the inventory, and counts for every host.
-            hostvars = task_vars["hostvars"]
-            mine = hostvars.raw_get(task_vars["inventory_hostname"])
-            given = {key: task_vars[key] for key in task_vars if key.startswith(PREFIX) and key not in mine}
-            templar = self._templar.copy_with_new_env(
-                available_variables={**hostvars.raw_get(name), **given, "hostvars": hostvars}
-            )
-
-        def read(key: str, default: t.Any) -> t.Any:
-            if key in variables:
-                return templar.template(variables[key]) if own else variables[key]
-            return templar.template(given[key]) if key in given else default
-
-        return read
+        if name == task_vars["inventory_hostname"]:
+            return reader(task_vars, self._templar.template)
+        # What a play or a role's caller says is no host's variable in the inventory, and counts for every host.
+        hostvars = task_vars["hostvars"]
+        mine = hostvars.raw_get(task_vars["inventory_hostname"])
+        given = {key: task_vars[key] for key in task_vars if key.startswith(PREFIX) and key not in mine}
+        templar = self._templar.copy_with_new_env(
+            available_variables={**hostvars.raw_get(name), **given, "hostvars": hostvars}
+        )
+        variables, others = hostvars[name], reader(given, templar.template)
+        return lambda key, default: variables[key] if key in variables else others(key, default)

@@ -85,6 +85,15 @@ PLACE: dict[str, t.Any] = {
 }
 
 
+#: Servers of other hosts.
+REACH: dict[str, t.Any] = {"type": "list", "elements": "dict", "options": PLACE}
+
+
+def reach_options() -> dict[str, t.Any]:
+    """The servers of other hosts that a module tries to reach; the fragment C(reach) documents them."""
+    return {"reach": REACH}
+
+
 def instance_from(parameters: t.Mapping[str, t.Any]) -> InstanceOptions:
     """The instance that a module's parameters describe."""
     return InstanceOptions(**{name: parameters[name] for name in instance_options()})

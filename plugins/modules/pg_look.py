@@ -35,29 +35,13 @@ options:
     description: Seconds to wait for that.
     type: float
     default: 2.0
-  judge:
+  parameters:
     description: As O(pgtandem.replication.pg_replication_status#module:parameters).
     type: dict
-  reach:
-    description: As O(pgtandem.replication.pg_replication_status#module:reach).
-    type: list
-    elements: dict
-    suboptions:
-      name:
-        description: The host's name in the inventory.
-        type: str
-        required: true
-      host:
-        description: Its address.
-        type: str
-        required: true
-      port:
-        description: Its port.
-        type: int
-        required: true
 extends_documentation_fragment:
   - pgtandem.replication.instance
   - pgtandem.replication.login
+  - pgtandem.replication.reach
   - pgtandem.replication.attributes
   - pgtandem.replication.attributes.actiongroup_replication
 attributes:
@@ -95,7 +79,11 @@ sealed:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import PLACE, instance_from, login_options
+from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import (
+    instance_from,
+    login_options,
+    reach_options,
+)
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host.host import Host, look_at_facts
 from ansible_collections.pgtandem.replication.plugins.module_utils._instance.look import look
@@ -128,8 +116,8 @@ def main() -> None:
             replication_password={"type": "str", "no_log": True},
             followers={"type": "list", "elements": "str"},
             patience={"type": "float", "default": 2.0},
-            judge={"type": "dict"},
-            reach={"type": "list", "elements": "dict", "options": PLACE},
+            **reach_options(),
+            parameters={"type": "dict"},
         ),
         without_instance=job_without_instance,
     )

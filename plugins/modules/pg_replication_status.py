@@ -23,6 +23,7 @@ description:
 extends_documentation_fragment:
   - pgtandem.replication.instance
   - pgtandem.replication.login
+  - pgtandem.replication.reach
   - pgtandem.replication.attributes
   - pgtandem.replication.attributes.actiongroup_replication
 attributes:
@@ -139,25 +140,6 @@ options:
       - Parameters that the server is to be started with, as O(pgtandem.replication.pg_instance#module:parameters).
         RV(replication.next_start) then says what would come of it. Nothing is written.
     type: dict
-  reach:
-    description:
-      - Servers of other hosts. Each is tried by a TCP connection from this host, all of them at once, within two
-        seconds. RV(replication.unreached) has those to which none could be made.
-    type: list
-    elements: dict
-    suboptions:
-      name:
-        description: The host's name in the inventory.
-        type: str
-        required: true
-      host:
-        description: Its address.
-        type: str
-        required: true
-      port:
-        description: Its port.
-        type: int
-        required: true
   sizes:
     description:
       - Measure how much a base backup of this server copies, and read what the copy needs of its host, for
@@ -1099,10 +1081,10 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import (
-    PLACE,
     instance_from,
     login_from,
     login_options,
+    reach_options,
 )
 from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
 from ansible_collections.pgtandem.replication.plugins.module_utils._host.host import Host, look_at_facts
@@ -1143,7 +1125,6 @@ def status_options() -> dict[str, t.Any]:
         "stable": {"type": "float", "default": 0},
         "write_position": {"type": "bool", "default": False},
         "parameters": {"type": "dict"},
-        "reach": {"type": "list", "elements": "dict", "options": PLACE},
         "sizes": {"type": "bool", "default": False},
         "samples": {"type": "int", "default": 1},
         "sample_interval": {"type": "float", "default": 1},
@@ -1181,7 +1162,7 @@ def job_without_instance(error: ReplicationError, module: AnsibleModule) -> dict
 
 def main() -> t.NoReturn:
     """Run the module."""
-    run_job(job, dict(login_options(), **status_options()), without_instance=job_without_instance)
+    run_job(job, dict(login_options(), **reach_options(), **status_options()), without_instance=job_without_instance)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from ansible_collections.pgtandem.replication.plugins.module_utils._instance.opt
 from ansible_collections.pgtandem.replication.plugins.module_utils._replication.extras import do_also
 from ansible_collections.pgtandem.replication.plugins.module_utils._status.expectations import Expectations, unmet
 from ansible_collections.pgtandem.replication.plugins.module_utils._status.observation import observe
-from ansible_collections.pgtandem.replication.plugins.module_utils._status.report import Request, report
+from ansible_collections.pgtandem.replication.plugins.module_utils._status.report import Request, report_anyway
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -64,15 +64,10 @@ def look(host: Host, module: AnsibleModule) -> Result:
         write_position=writes,
         sizes=False,
         check_mode=module.check_mode,
-        parameters=module.params["judge"],
+        parameters=module.params["parameters"],
         reach=module.params["reach"],
     )
-    try:
-        seen = report(host, request)
-    except ReplicationError as error:
-        if "replication" not in error.details:
-            raise
-        seen = error.details
+    seen = report_anyway(host, request)
     if answer is not None:
         # Without the names of its standbys a primary cannot know whether they are all there.
         known = bool(expect) and (expect["role"] == "standby" or followers is not None)

@@ -13,13 +13,12 @@ from __future__ import annotations
 import copy
 import typing as t
 
-from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import PLACE
-from ansible_collections.pgtandem.replication.plugins.module_utils._errors import ReplicationError
+from ansible_collections.pgtandem.replication.plugins.module_utils._argspec import REACH
 from ansible_collections.pgtandem.replication.plugins.module_utils._host.host import Host
 from ansible_collections.pgtandem.replication.plugins.module_utils._replication.login_role import manage_role
 from ansible_collections.pgtandem.replication.plugins.module_utils._replication.slot import manage_slots
 from ansible_collections.pgtandem.replication.plugins.module_utils._status.expectations import Expectations, unmet
-from ansible_collections.pgtandem.replication.plugins.module_utils._status.report import Request, report
+from ansible_collections.pgtandem.replication.plugins.module_utils._status.report import Request, report_anyway
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -44,7 +43,7 @@ def options() -> dict[str, t.Any]:
                 "received_lsn": {"type": "str"},
                 "patience": {"type": "float", "default": 0.0},
                 "fed": {"type": "bool", "default": True},
-                "reach": {"type": "list", "elements": "dict", "options": PLACE},
+                "reach": REACH,
             },
         },
     }
@@ -101,12 +100,7 @@ def _look(host: Host, module: AnsibleModule, login: Login, result: Result) -> Re
         check_mode=module.check_mode,
         reach=look["reach"],
     )
-    try:
-        seen = report(host, request)
-    except ReplicationError as error:
-        if "replication" not in error.details:
-            raise
-        seen = error.details
+    seen = report_anyway(host, request)
     others = {name: look[name] for name in ("standbys", "replayed_lsn", "received_lsn")}
     missing = [*seen["unmet"], *unmet(seen["replication"], Expectations.from_parameters(others))]
     return {

@@ -86,6 +86,11 @@ def _address_of(name: str, variable: t.Callable[[str, t.Any], t.Any]) -> str:
     return str(address or variable("ansible_host", "") or name)
 
 
+def reader(variables: t.Mapping[str, t.Any], template: t.Callable[[t.Any], t.Any]) -> t.Callable[[str, t.Any], t.Any]:
+    """How variables are read that may be templates: each when it is asked for, or the default that is given."""
+    return lambda key, default: template(variables[key]) if key in variables else default
+
+
 def place_from(name: str, variable: t.Callable[[str, t.Any], t.Any]) -> dict[str, t.Any]:
     """Where the others find a host, and its cluster, from the few variables that say so."""
     filled = defaults()
